@@ -1,0 +1,233 @@
+/**
+ * How does an order become a certificate?
+ * Owns: the steps of RFC 8555 §7.4, resumed wherever the last process left them.
+ * Never: decides that a certificate is needed, and never saves one (issue does).
+ *
+ * Write-ahead: the order's URL and the key are on disk before the CA is asked to sign. Whatever breaks after that (the
+ * connection, the process, the disk), the next try looks at the same order and goes on.
+ */
+import { GatehouseError, isGatehouseError } from "../core/errors.ts";
+import type { Clock } from "../core/time.ts";
+import type { Logger } from "../observe/log.ts";
+import type { CertificateBundle } from "../storage/bundles.ts";
+import { type CertificateFacts, checkCertificate } from "./certificate-check.ts";
+import type { Challenges } from "./challenges.ts";
+import { explainChallenge } from "./explain.ts";
+import type { PendingOrder, PendingOrders } from "./pending-order.ts";
+import { AcmeProblem, AcmeUnreachable, readProblem } from "./problem.ts";
+import { createSigningRequest, generateKeyPem } from "./signing-request.ts";
+import type { AcmeAuthorization, AcmeOrder } from "./wire-answers.ts";
+import { type AcmeWire, problemType } from "./wire.ts";
+
+/** pending, ready, processing, valid, and finalize lost on the way once or twice; more turns are a CA going in circles. */
+const MAX_TURNS = 8;
+
+export interface OrderTools {
+  directoryUrl: string;
+  pending: PendingOrders;
+  challenges: Challenges;
+  clock: Clock;
+  log: Logger;
+}
+
+/**
+ * A certificate for the name: from the order that is under way when it can be finished, else from a new one. The order
+ * stays on disk until `tools.pending.drop(name)`, which is due once the bundle is saved.
+ *
+ * @param current  what is stored already; an order with its key was finished and only not cleared away
+ * @throws GATEHOUSE_ACME_*
+ */
+export async function obtainCertificate(
+  tools: OrderTools,
+  wire: AcmeWire,
+  name: string,
+  current: CertificateBundle | undefined,
+  signal: AbortSignal,
+): Promise<CertificateBundle> {
+  const underWay = await resumeOrder(tools, wire, name, current, signal);
+  const { pending, order } = underWay ?? (await openOrder(tools, wire, name, signal));
+  try {
+    const valid = await drive(tools, wire, pending, order, signal);
+    const facts = await download(tools, wire, pending, valid, signal);
+    return { name, keyPem: pending.keyPem, ca: tools.directoryUrl, issuedAt: tools.clock.now(), ...facts };
+  } catch (error) {
+    if (!canContinue(error)) await tools.pending.drop(name);
+    throw error;
+  }
+}
+
+interface UnderWay {
+  pending: PendingOrder;
+  order: AcmeOrder;
+}
+
+async function resumeOrder(
+  { pending: orders, clock, log }: OrderTools,
+  wire: AcmeWire,
+  name: string,
+  current: CertificateBundle | undefined,
+  signal: AbortSignal,
+): Promise<UnderWay | undefined> {
+  const pending = await orders.read(name);
+  if (pending === undefined) return undefined;
+  const drop = async (reason: string): Promise<undefined> => {
+    log.info({ event: "acme.order.dropped", name, reason }, "unfinished order dropped");
+    await orders.drop(name);
+  };
+  if (pending.keyPem === current?.keyPem) return drop("already saved");
+  if (pending.names.length !== 1 || pending.names[0] !== name) return drop("other names");
+  if (pending.expires !== undefined && pending.expires <= clock.now()) return drop("expired");
+  let order: AcmeOrder;
+  try {
+    order = await wire.getOrder(pending.url, signal);
+  } catch (error) {
+    if (!isForgotten(error)) throw error;
+    return drop("the CA does not know it");
+  }
+  if (order.status === "invalid") return drop("invalid");
+  log.info({ event: "acme.order.resumed", name, status: order.status }, "unfinished order resumed");
+  return { pending, order };
+}
+
+async function openOrder(
+  { pending: orders, clock, log }: OrderTools,
+  wire: AcmeWire,
+  name: string,
+  signal: AbortSignal,
+): Promise<UnderWay> {
+  const names = [name];
+  const keyPem = await generateKeyPem();
+  const order = await wire.newOrder(names, signal);
+  const pending = { url: order.url, names, keyPem, createdAt: clock.now(), expires: order.expires };
+  await orders.write(name, pending);
+  log.info({ event: "acme.order.made", name, status: order.status }, "certificate ordered");
+  return { pending, order };
+}
+
+/** From whatever status to `valid`. */
+async function drive(
+  tools: OrderTools,
+  wire: AcmeWire,
+  pending: PendingOrder,
+  first: AcmeOrder,
+  signal: AbortSignal,
+): Promise<AcmeOrder> {
+  let order = first;
+  for (let turn = 0; turn < MAX_TURNS; turn++) {
+    switch (order.status) {
+      case "pending":
+        for (const url of order.authorizations) await authorize(tools, wire, url, signal);
+        order = await wire.pollOrder(order.url, signal);
+        break;
+      case "ready":
+        order = await finalize(wire, order, pending, signal);
+        break;
+      case "processing":
+        order = await wire.pollOrder(order.url, signal);
+        break;
+      case "valid":
+        return order;
+      case "invalid":
+        throw explainChallenge(pending.names.join(", "), order.problem ?? readProblem({}, 0), false, tools.clock.now());
+    }
+  }
+  throw new GatehouseError("GATEHOUSE_ACME_SLOW", {
+    message: `The order is still ${order.status} after ${MAX_TURNS} steps.`,
+    hint: "Nothing to do here: the order is kept and continued at the next try.",
+  });
+}
+
+/** When the answer is lost the CA may have signed all the same: the order itself knows. */
+async function finalize(
+  wire: AcmeWire,
+  order: AcmeOrder,
+  pending: PendingOrder,
+  signal: AbortSignal,
+): Promise<AcmeOrder> {
+  const request = await createSigningRequest(pending.names, pending.keyPem);
+  try {
+    return await wire.finalize(order, request, signal);
+  } catch (error) {
+    const isLost = isGatehouseError(error) && error.cause instanceof AcmeUnreachable;
+    if (!isLost && problemType(error) !== "orderNotReady") throw error;
+    return wire.getOrder(order.url, signal);
+  }
+}
+
+async function authorize(
+  { challenges, clock, log }: OrderTools,
+  wire: AcmeWire,
+  url: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const authorization = await wire.authorization(url, signal);
+  const { name } = authorization;
+  if (authorization.status === "valid") return; // re-used by the CA
+  const challenge = authorization.challenges.find(({ type }) => type === "http-01");
+  if (authorization.status !== "pending") throw settledBadly(authorization, false, clock.now());
+  if (challenge === undefined) {
+    throw new GatehouseError("GATEHOUSE_ACME_REFUSED", {
+      message: `The CA offers no HTTP-01 challenge for ${name}, only ${offered(authorization)}.`,
+      hint: "Use a CA that checks names on port 80.",
+    });
+  }
+  await challenges.present(challenge.token, await wire.challengeKeyAuthorization(challenge));
+  if (challenge.status === "pending") await wire.completeChallenge(challenge, signal);
+  const settled = await wire.pollAuthorization(url, signal);
+  // Until here the token stays: after a crash or a cut connection the CA may still come and look.
+  const wasAsked = challenges.wasAsked(challenge.token);
+  await challenges.remove(challenge.token);
+  if (settled.status !== "valid") throw settledBadly(settled, wasAsked, clock.now());
+  log.debug({ event: "acme.authorization.valid", name }, "the CA has checked the name");
+}
+
+const offered = ({ challenges }: AcmeAuthorization): string =>
+  challenges
+    .map(({ type }) => type)
+    .join(", ")
+    .slice(0, 100) || "none";
+
+function settledBadly(authorization: AcmeAuthorization, wasAsked: boolean, now: number): GatehouseError {
+  const { name, status } = authorization;
+  const problem = authorization.challenges.find((challenge) => challenge.problem !== undefined)?.problem;
+  return explainChallenge(name, problem ?? readProblem({ detail: `the authorization is ${status}` }, 0), wasAsked, now);
+}
+
+/** A truncated or foreign answer may be one proxy's bad moment, so it is fetched a second time before the order is given up. */
+async function download(
+  { clock, log }: OrderTools,
+  wire: AcmeWire,
+  pending: PendingOrder,
+  order: AcmeOrder,
+  signal: AbortSignal,
+): Promise<CertificateFacts> {
+  const fetchAndCheck = async (): Promise<CertificateFacts> =>
+    checkCertificate(await wire.certificate(order, signal), { ...pending, now: clock.now() });
+  try {
+    return await fetchAndCheck();
+  } catch (error) {
+    if (!isGatehouseError(error, "GATEHOUSE_ACME_BAD_CERTIFICATE")) throw error;
+    log.warn(
+      { event: "acme.certificate.bad", names: pending.names, reason: error.message },
+      "certificate fetched again",
+    );
+    return fetchAndCheck();
+  }
+}
+
+/** Refused, failed or unfit: starting over is all that is left. Anything else (slow, cut, aborted) goes on later. */
+function canContinue(error: unknown): boolean {
+  if (!isGatehouseError(error)) return true;
+  return (
+    error.retry !== "never" &&
+    error.code !== "GATEHOUSE_ACME_CHALLENGE_FAILED" &&
+    error.code !== "GATEHOUSE_ACME_BAD_CERTIFICATE"
+  );
+}
+
+/** 404, "not your order", "no such order": but not "no such account", which has its own cure, and not 429. */
+function isForgotten(error: unknown): boolean {
+  const problem = isGatehouseError(error) && error.cause instanceof AcmeProblem ? error.cause : undefined;
+  if (problem === undefined || problem.type === "accountDoesNotExist") return false;
+  return problem.status >= 400 && problem.status < 500 && problem.status !== 429;
+}

@@ -1,0 +1,276 @@
+/**
+ * Which certificate is due, and when do we try again?
+ * Owns: the queue: who is next, one order at a time, waking up, names that come and go.
+ * Never: speaks ACME (issue does) or serves. The rules are next door: `due` (lifetime share) and `failures` (back-off).
+ */
+import { errorText, GatehouseError } from "../core/errors.ts";
+import type { Clock } from "../core/time.ts";
+import type { Logger } from "../observe/log.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import type { BundleStore, CertificateBundle } from "../storage/bundles.ts";
+import type { Storage } from "../storage/contract.ts";
+import { isDue, renewAt } from "./due.ts";
+import { type FailureRecord, createFailureMemory, recordFailure } from "./failures.ts";
+import type { IssueReason } from "./issue.ts";
+
+/**
+ * Wake at least this often and ask the wall clock: timers do not count the hours a machine slept, and setTimeout
+ * overflows after 24.8 days.
+ */
+const TICK_MS = 60_000;
+/** A renewal that brought nothing newer is not repeated in a loop. */
+const REST_MS = 60_000;
+
+export interface CertificateStatus {
+  name: string;
+  /** `refused`: nothing valid is there, and the last failure needs a person. */
+  state: "valid" | "pending" | "expired" | "refused";
+  issuer: string | undefined;
+  notBefore: number | undefined;
+  notAfter: number | undefined;
+  /** When the next order is planned, ms since 1970. */
+  nextTry: number | undefined;
+  /** Message and hint. */
+  lastError: string | undefined;
+  consecutiveFailures: number;
+}
+
+export interface Scheduler {
+  /** The names to keep; called at start and at each reload. Names gone are dropped, new ones queued. */
+  setNames(names: readonly string[]): void;
+  status(): CertificateStatus[];
+  /** Order now, whatever the share of life. Resolves when done; rejects with the reason. */
+  renewNow(name: string): Promise<CertificateBundle>;
+  /** Abort what is under way (the order stays on disk and is continued) and wait for its end. */
+  stop(): Promise<void>;
+}
+
+export interface SchedulerOptions {
+  /** Directory URL, or `local`: a certificate of another CA is due at once. */
+  ca: string;
+  issue: (name: string, reason: IssueReason, signal: AbortSignal) => Promise<CertificateBundle>;
+  bundles: BundleStore;
+  storage: Storage;
+  clock: Clock;
+  log: Logger;
+  metrics?: Pick<Metrics, "certificate" | "acmeOrder" | "acmeConsecutiveFailures"> | undefined;
+  /** See `renewAt`. */
+  renewAtShare?: number | undefined;
+  /** 0 … 1, for the jitter of the back-off. Default Math.random. */
+  random?: () => number;
+  /** For tests with a clock of their own. Default one minute. */
+  tickMs?: number;
+}
+
+interface Entry {
+  name: string;
+  /** What storage knows has been read. */
+  isLoaded: boolean;
+  bundle: CertificateBundle | undefined;
+  failure: FailureRecord | undefined;
+  restUntil: number;
+  /** People waiting for `renewNow`. */
+  waiting: { resolve: (bundle: CertificateBundle) => void; reject: (error: unknown) => void }[];
+}
+
+export function createScheduler(options: SchedulerOptions): Scheduler {
+  const { ca, bundles, clock, log, metrics, renewAtShare: share, random = Math.random, tickMs = TICK_MS } = options;
+  const memory = createFailureMemory(options.storage, ca);
+  let entries = new Map<string, Entry>();
+  let underWay: { entry: Entry; controller: AbortController } | undefined;
+  let working: Promise<void> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let isStopped = false;
+
+  /** Without a certificate at once; else by its life; after a failure not before its time. */
+  function nextTry(entry: Entry): number {
+    const { bundle, failure, restUntil } = entry;
+    const due = bundle === undefined || bundle.ca !== ca ? 0 : renewAt(bundle, share);
+    return Math.max(due, failure?.nextTry ?? 0, restUntil);
+  }
+
+  /** People first, then names that have nothing, in the order of the configuration, then the least time left. */
+  function pickNext(now: number): Entry | undefined {
+    const all = [...entries.values()];
+    const due = all.filter((entry) => nextTry(entry) <= now);
+    return (
+      all.find((entry) => entry.waiting.length > 0) ??
+      due.find((entry) => entry.bundle === undefined) ??
+      due.sort((a, b) => (a.bundle?.notAfter ?? 0) - (b.bundle?.notAfter ?? 0))[0]
+    );
+  }
+
+  async function load(entry: Entry): Promise<void> {
+    entry.isLoaded = true;
+    try {
+      entry.bundle = await bundles.load(entry.name);
+      entry.failure = await memory.load(entry.name, clock.now());
+    } catch (error) {
+      // Not knowing is no reason to order: look again later, like after any failure.
+      await fail(entry, error);
+    }
+    report(entry);
+  }
+
+  async function attempt(entry: Entry): Promise<void> {
+    const controller = new AbortController();
+    underWay = { entry, controller };
+    const before = entry.bundle?.serial;
+    const reason: IssueReason = entry.waiting.length > 0 ? "asked" : entry.bundle === undefined ? "first" : "renewal";
+    try {
+      const bundle = await options.issue(entry.name, reason, controller.signal);
+      entry.bundle = bundle;
+      if (isDue(bundle, { ca, share, now: clock.now() })) entry.restUntil = clock.now() + REST_MS;
+      if (bundle.serial !== before) {
+        metrics?.acmeOrder("success", reason);
+        const { name, serial, issuer, notAfter } = bundle;
+        log.info({ event: "certificate.issued", name, reason, serial, issuer, notAfter }, "certificate issued");
+      }
+      await forgive(entry);
+      for (const { resolve } of entry.waiting.splice(0)) resolve(bundle);
+    } catch (error) {
+      if (!controller.signal.aborted) await fail(entry, error);
+      for (const { reject } of entry.waiting.splice(0)) reject(error);
+    } finally {
+      underWay = undefined;
+      if (entries.get(entry.name) === entry) report(entry);
+    }
+  }
+
+  async function forgive(entry: Entry): Promise<void> {
+    if (entry.failure === undefined) return;
+    entry.failure = undefined;
+    await memory.clear(entry.name).catch((error: unknown) => unkept(entry.name, error));
+  }
+
+  async function fail(entry: Entry, error: unknown): Promise<void> {
+    const { name, bundle, failure: before } = entry;
+    const failure = recordFailure(error, { name, ca, before, bundle, now: clock.now(), random });
+    entry.failure = failure;
+    metrics?.acmeOrder("failure", failure.code.replace(/^GATEHOUSE_(?:ACME_)?/, "").toLowerCase());
+    const { code, count, hint, nextTry } = failure;
+    const isUrgent = failure.isRefusal || bundle === undefined || bundle.notAfter <= clock.now();
+    log[isUrgent ? "error" : "warn"](
+      { event: "certificate.failed", name, code, reason: failure.message, hint, failures: count, nextTry },
+      "no certificate could be had",
+    );
+    await memory.save(failure).catch((cause: unknown) => unkept(name, cause));
+  }
+
+  function unkept(name: string, error: unknown): void {
+    log.warn({ event: "acme.failures.unkept", name, reason: errorText(error) }, "the back-off could not be stored");
+  }
+
+  function report({ name, bundle, failure }: Entry): void {
+    const facts = bundle && {
+      notBefore: bundle.notBefore,
+      notAfter: bundle.notAfter,
+      source: URL.parse(bundle.ca)?.host ?? bundle.ca,
+      renewAt: renewAt(bundle, share),
+    };
+    metrics?.certificate(name, facts);
+    metrics?.acmeConsecutiveFailures(name, failure?.count ?? 0);
+  }
+
+  async function work(): Promise<void> {
+    for (;;) {
+      if (isStopped) return;
+      const unread = [...entries.values()].find((entry) => !entry.isLoaded);
+      const next = unread === undefined ? pickNext(clock.now()) : undefined;
+      if (unread !== undefined) await load(unread);
+      else if (next !== undefined) await attempt(next);
+      else return;
+    }
+  }
+
+  function wake(): void {
+    if (isStopped || working !== undefined) return;
+    clearTimeout(timer);
+    working = work()
+      .catch((error: unknown) => {
+        log.error({ event: "scheduler.stumbled", reason: errorText(error) }, "the scheduler stumbled and goes on");
+      })
+      .finally(() => {
+        working = undefined;
+        arm();
+      });
+  }
+
+  /** The loop may have ended a moment before a name came: what is due already is seen at the next turn of the loop. */
+  function arm(): void {
+    if (isStopped) return;
+    const now = clock.now();
+    const soonest = Math.min(...[...entries.values()].map((entry) => (entry.waiting.length > 0 ? 0 : nextTry(entry))));
+    timer = setTimeout(wake, Math.min(Math.max(soonest - now, 1), tickMs));
+    timer.unref();
+  }
+
+  function turnAway(entry: Entry, why: string): void {
+    const error = new GatehouseError("GATEHOUSE_CERTIFICATE_PENDING", { message: `${entry.name}: ${why}.` });
+    if (underWay?.entry === entry) underWay.controller.abort(error);
+    for (const { reject } of entry.waiting.splice(0)) reject(error);
+  }
+
+  return {
+    setNames(names) {
+      const kept = new Map<string, Entry>();
+      for (const name of names) {
+        const fresh = { name, isLoaded: false, bundle: undefined, failure: undefined, restUntil: 0, waiting: [] };
+        kept.set(name, entries.get(name) ?? fresh);
+      }
+      const gone = [...entries.values()].filter(({ name }) => !kept.has(name));
+      entries = kept;
+      for (const entry of gone) {
+        turnAway(entry, "it is no longer in the configuration");
+        metrics?.certificate(entry.name, undefined);
+      }
+      wake();
+    },
+
+    status: () => [...entries.values()].map((entry) => statusOf(entry, nextTry(entry), clock.now())),
+
+    async renewNow(name) {
+      const entry = entries.get(name);
+      if (entry === undefined || isStopped) {
+        throw new GatehouseError("GATEHOUSE_CERTIFICATE_UNKNOWN_NAME", {
+          message: `${name} is not a name that Gatehouse keeps a certificate for.`,
+          hint: "`gatehouse ls` shows the names there are.",
+        });
+      }
+      const { failure } = entry;
+      if (failure?.notBefore !== undefined && failure.notBefore > clock.now()) {
+        throw new GatehouseError("GATEHOUSE_ACME_RATE_LIMITED", {
+          message: `The CA asked to be left alone until ${new Date(failure.notBefore).toISOString()}: ${failure.message}`,
+          hint: "Asking earlier only makes the wait longer.",
+          notBefore: failure.notBefore,
+        });
+      }
+      const { promise, resolve, reject } = Promise.withResolvers<CertificateBundle>();
+      entry.waiting.push({ resolve, reject });
+      wake();
+      return promise;
+    },
+
+    async stop() {
+      isStopped = true;
+      clearTimeout(timer);
+      for (const entry of entries.values()) turnAway(entry, "Gatehouse is stopping");
+      await working;
+    },
+  };
+}
+
+function statusOf({ name, bundle, failure }: Entry, nextTry: number, now: number): CertificateStatus {
+  const isValid = bundle !== undefined && bundle.notAfter > now;
+  const without = failure?.isRefusal === true ? "refused" : bundle === undefined ? "pending" : "expired";
+  return {
+    name,
+    state: isValid ? "valid" : without,
+    issuer: bundle?.issuer,
+    notBefore: bundle?.notBefore,
+    notAfter: bundle?.notAfter,
+    nextTry: Math.max(nextTry, now),
+    lastError: failure && [failure.message, failure.hint].filter((part) => part !== undefined).join(" "),
+    consecutiveFailures: failure?.count ?? 0,
+  };
+}

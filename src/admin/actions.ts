@@ -1,0 +1,85 @@
+/**
+ * What may be asked of a running Gatehouse, and what does it answer?
+ * Owns: the questions of the admin socket and the shapes that travel over it (plain JSON, times in ms since 1970).
+ * Never: answers one: edge.ts knows, the server carries, the client asks.
+ */
+import type { CertificateStatus } from "../acme/scheduler.ts";
+import type { SiteConfig } from "../config/model.ts";
+
+export type { CertificateStatus };
+
+export interface StatusReport {
+  version: string;
+  pid: number;
+  startedAt: number;
+  configFile: string;
+  isDraining: boolean;
+  listeners: readonly { kind: "https" | "http" | "metrics"; host: string; port: number }[];
+  /** Targets as configured; a redirecting site has none and says where to. */
+  sites: readonly {
+    name: string;
+    routes: readonly { prefix: string; target: string }[];
+    redirect: string | undefined;
+  }[];
+  /** Sites that were left out, each with `file:line:column …`. */
+  quarantined: readonly { name: string; finding: string }[];
+  certificates: { valid: number; pending: number; expired: number; refused: number };
+  openConnections: number;
+  lastReload: LastReload | undefined;
+}
+
+/** Sites as people read them: which path goes where. */
+export function reportSites(sites: readonly SiteConfig[]): StatusReport["sites"] {
+  return sites.map(({ name, routes, redirect }) => ({
+    name,
+    routes: routes.map(({ prefix, target }) => ({ prefix, target: target.text })),
+    redirect: redirect?.to,
+  }));
+}
+
+export function countStates(certificates: readonly CertificateStatus[]): StatusReport["certificates"] {
+  const states = { valid: 0, pending: 0, expired: 0, refused: 0 };
+  for (const { state } of certificates) states[state]++;
+  return states;
+}
+
+export interface LastReload {
+  at: number;
+  ok: boolean;
+  /** What the file was refused for; empty when it was taken. */
+  findings: readonly string[];
+}
+
+export interface HealthReport {
+  ok: boolean;
+  /** In words, one each; empty when all is well. */
+  problems: readonly string[];
+}
+
+export interface ReloadReport {
+  ok: boolean;
+  /** Each `file:line:column …`, or the sentence of another failure. */
+  findings?: readonly string[];
+}
+
+export interface AdminActions {
+  status(): Promise<StatusReport>;
+  certificates(): Promise<readonly CertificateStatus[]>;
+  health(): Promise<HealthReport>;
+  reload(): Promise<ReloadReport>;
+}
+
+/** The whole protocol. A new question is a new line here, in the server's table and in the client. */
+export const QUESTIONS = {
+  status: "GET /v1/status",
+  certificates: "GET /v1/certificates",
+  health: "GET /v1/health",
+  reload: "POST /v1/reload",
+} as const satisfies Record<keyof AdminActions, string>;
+
+/** What went wrong, as it travels. */
+export interface Failure {
+  code: string;
+  message: string;
+  hint?: string | undefined;
+}

@@ -1,0 +1,94 @@
+/**
+ * `gatehouse status`, `health` and `reload`: how is the running one, and please take the file again.
+ * Owns: their words, their JSON and their exit codes.
+ * Never: decides what healthy means; the running Gatehouse does.
+ */
+import type { AdminClient, StatusReport } from "../admin/client.ts";
+import { isGatehouseError } from "../core/errors.ts";
+import { EXIT } from "./exit-codes.ts";
+import { span } from "./span.ts";
+import { table } from "./table.ts";
+import { harmless, isoTime, paint, printJson, type Terminal } from "./terminal.ts";
+
+export async function showStatus(client: AdminClient, json: boolean, terminal: Terminal): Promise<number> {
+  const report = await client.status();
+  if (json) printJson(terminal, asJson(report));
+  else terminal.out.write(asText(report, terminal));
+  return EXIT.ok;
+}
+
+/** For HEALTHCHECK and scripts: 0 or 1 and nothing else, so "nobody answers" is 1 as well. */
+export async function showHealth(
+  client: () => Promise<AdminClient>,
+  json: boolean,
+  terminal: Terminal,
+): Promise<number> {
+  const report = await client()
+    .then((ready) => ready.health())
+    .catch((error: unknown) => {
+      if (!isGatehouseError(error)) throw error;
+      return { ok: false, problems: [error.message] };
+    });
+  if (json) printJson(terminal, { ok: report.ok, problems: report.problems });
+  else if (report.ok) terminal.out.write(`${paint(terminal.out, "green", "ok")}\n`);
+  else for (const problem of report.problems) terminal.out.write(`${harmless(problem)}\n`);
+  return report.ok ? EXIT.ok : EXIT.failed;
+}
+
+export async function requestReload(client: AdminClient, json: boolean, terminal: Terminal): Promise<number> {
+  const { ok, findings = [] } = await client.reload();
+  if (json) printJson(terminal, { ok, findings });
+  else if (ok) terminal.err.write("the configuration was taken\n");
+  else {
+    terminal.err.write(`${paint(terminal.err, "red", "gatehouse:")} refused; the old configuration still serves\n`);
+    for (const finding of findings) terminal.err.write(`${harmless(finding)}\n`);
+  }
+  return ok ? EXIT.ok : EXIT.config;
+}
+
+function asJson(report: StatusReport): Record<string, unknown> {
+  const { lastReload, startedAt, ...rest } = report;
+  return {
+    ...rest,
+    startedAt: isoTime(startedAt),
+    uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
+    sites: report.sites.map((site) => ({ ...site, redirect: site.redirect ?? null })),
+    lastReload: lastReload === undefined ? null : { ...lastReload, at: isoTime(lastReload.at) },
+  };
+}
+
+function asText(report: StatusReport, { out }: Terminal): string {
+  const now = Date.now();
+  const counts = Object.entries(report.certificates).filter(([, count]) => count > 0);
+  const facts: [string, string][] = [
+    ["Version", `${report.version}, pid ${report.pid}`],
+    ["Up", `${span(now - report.startedAt)}${report.isDraining ? ", draining" : ""}`],
+    ["File", report.configFile],
+    [
+      "Listens",
+      report.listeners.map(({ kind, host, port }) => `${kind} ${address(host, port)}`).join(", ") || "nowhere",
+    ],
+    ["Clients", `${report.openConnections} connections`],
+    ["Certificates", counts.map(([state, count]) => `${count} ${state}`).join(", ") || "none"],
+    ["Last reload", reloadText(report, now)],
+  ];
+  let text = facts.map(([name, value]) => `${name.padEnd(13)} ${harmless(value)}\n`).join("");
+  const rows = report.sites.flatMap((site) =>
+    site.redirect === undefined
+      ? site.routes.map(({ prefix, target }) => [site.name, prefix, target])
+      : [[site.name, "/", `redirect to ${site.redirect}`]],
+  );
+  if (rows.length > 0) text += `\n${table(out, ["SITE", "PATH", "TARGET"], rows)}`;
+  for (const { name, finding } of report.quarantined) {
+    text += `\n${paint(out, "red", "left out")} ${harmless(name)}\n${harmless(finding)}\n`;
+  }
+  return text;
+}
+
+function reloadText({ lastReload }: StatusReport, now: number): string {
+  if (lastReload === undefined) return "none since the start";
+  const ago = `${span(now - lastReload.at)} ago`;
+  return lastReload.ok ? `taken ${ago}` : `refused ${ago}: ${lastReload.findings.join("; ")}`;
+}
+
+const address = (host: string, port: number): string => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);

@@ -1,0 +1,42 @@
+/**
+ * Which settings does a coming version take?
+ * Owns: their names, so that a file written for later gets a straight answer instead of a spelling lesson.
+ * Never: accepts one; a setting that is accepted works.
+ */
+import type { Path } from "./findings.ts";
+
+const TOP = [
+  "workers",
+  "duckdns",
+  "ddns",
+  "dns",
+  "router",
+  "ports",
+  "status",
+  "notify",
+  "storage",
+  "cluster",
+  "doctor",
+];
+const ACME = ["fallback", "eab", "challenge", "dns", "profile", "key"];
+const SITE = [
+  "allow",
+  "deny",
+  "ban",
+  "auth",
+  "limit",
+  "health",
+  "passthrough",
+  "proxyProtocol",
+  "acme",
+  "maintenance",
+  "clientCert",
+];
+
+export function isLater(block: Path, key: string): boolean {
+  if (block.length === 0) return TOP.includes(key);
+  if (block.length === 1 && block[0] === "acme") return ACME.includes(key);
+  return (
+    block[0] === "sites" && (block.length === 2 || (block.length === 4 && block[2] === "routes")) && SITE.includes(key)
+  );
+}

@@ -1,0 +1,93 @@
+/**
+ * What a checked configuration is, once every default is filled in.
+ * Owns: the shape that the other rooms may know (as types alone).
+ * Never: parses; `schema` makes these, `load` finds and freezes them.
+ */
+
+/** Where a listener waits. `fd` takes a socket that systemd opened. */
+export type ListenAddress = { host: string | undefined; port: number } | { fd: number };
+
+export interface UpstreamTls {
+  /** Is the target's certificate verified? Default true. */
+  verify: boolean;
+  /** PEM text of the only roots trusted for it. */
+  roots: string | undefined;
+  /** SNI and the name to verify, when it is not the host of the address. */
+  serverName: string | undefined;
+}
+
+/** A machine inside. `demo` is the sample page that Gatehouse itself serves. */
+export interface TargetConfig {
+  kind: "http" | "https" | "unix" | "demo";
+  /** As written, for logs and the metrics label; never sent to a client. */
+  text: string;
+  host: string; // "" for unix and demo
+  port: number; // 0 for unix and demo
+  path: string; // socket path for unix, else ""
+  tls: UpstreamTls;
+}
+
+export interface RouteConfig {
+  /** Begins with `/`. `/api/` covers what is below it; `/` covers all. Longest wins. */
+  prefix: string;
+  target: TargetConfig;
+  /** Cut the prefix off the path before forwarding. */
+  strip: boolean;
+}
+
+export interface TimeoutsConfig {
+  connectMs: number;
+  /** From the whole request sent to the first byte of the answer. */
+  firstByteMs: number;
+  /** Silence of the target in the middle of an answer, or of the client in the middle of a body. */
+  idleMs: number;
+  /** Silence in both directions of an upgraded connection. */
+  tunnelIdleMs: number;
+}
+
+export interface SiteConfig {
+  /** A-label, lower case, no trailing dot; may begin with `*.`. The key of metrics and logs. */
+  name: string;
+  /** Either forwards (routes, longest prefix first) or answers with a redirect. */
+  routes: readonly RouteConfig[];
+  redirect: { to: string; status: 301 | 302 | 307 | 308 } | undefined;
+  /** Bytes; 0 means no limit. */
+  maxBody: number;
+  timeouts: TimeoutsConfig;
+  /** Send X-Forwarded-* and Forwarded to the target. */
+  forwardingHeaders: boolean;
+  /** Set (text) or removed (null) on every answer. Names are lower case. */
+  responseHeaders: ReadonlyMap<string, string | null>;
+}
+
+export interface AcmeConfig {
+  email: string | undefined;
+  /** The name written (`local`, `letsencrypt`, …) or `custom`. */
+  caName: string;
+  /** Directory URL; undefined for the embedded CA. */
+  directoryUrl: string | undefined;
+  /** PEM text of extra roots for the CA's own HTTPS. */
+  caRoots: string | undefined;
+  /** Is it a CA that only signs public names? (letsencrypt, letsencrypt-staging, zerossl, google) */
+  isPublic: boolean;
+  /** Renew when this share of the lifetime is left (1/3; 1/2 for lives under ten days unless set). */
+  renewAtShare: number | undefined;
+}
+
+export interface Config {
+  file: string;
+  listen: { https: readonly ListenAddress[]; http: readonly ListenAddress[] };
+  /** Absolute path of the state folder. */
+  state: string;
+  /** Absolute path of the admin socket. */
+  admin: string;
+  acme: AcmeConfig;
+  sites: readonly SiteConfig[];
+  /** Sites that were left out, with the finding that says why (`file:line:column …`). The rest runs. */
+  quarantined: readonly { name: string; finding: string }[];
+  /** CIDRs of peers whose forwarding headers are believed; `lan` is spelled out already. */
+  trustedProxies: readonly string[];
+  drainMs: number;
+  metrics: { listen: ListenAddress } | undefined;
+  log: { level: "trace" | "debug" | "info" | "warn" | "error"; access: boolean; pretty: "auto" | boolean };
+}

@@ -1,0 +1,83 @@
+/**
+ * What does a configuration look like written out, every default filled in?
+ * Owns: Config → the keys and units of the file; what is printed loads again to the same Config.
+ * Never: shows what came from env: or file:; it prints the reference.
+ */
+import { Document } from "yaml";
+import { formatDuration, formatSize } from "../core/time.ts";
+import { listenText } from "./addresses.ts";
+import type { AcmeConfig, Config, RouteConfig, SiteConfig, TargetConfig } from "./model.ts";
+
+export type WrittenConfig = Readonly<Record<string, unknown>>;
+
+export function writtenOut(config: Config, references: ReadonlyMap<string, string>): WrittenConfig {
+  const hide = (value: string | undefined) => (value === undefined ? undefined : (references.get(value) ?? value));
+  const { listen, metrics, log } = config;
+  return defined({
+    listen: { https: listen.https.map(listenText), http: listen.http.map(listenText) },
+    state: config.state,
+    admin: config.admin,
+    trustedProxies: config.trustedProxies,
+    drain: formatDuration(config.drainMs),
+    acme: acmeOut(config.acme, hide),
+    sites: Object.fromEntries(config.sites.map((site) => [site.name, siteOut(site, hide)])),
+    metrics: metrics && { listen: listenText(metrics.listen) },
+    log: {
+      level: log.level,
+      access: log.access,
+      format: log.pretty === "auto" ? "auto" : log.pretty ? "pretty" : "json",
+    },
+  });
+}
+
+type Hide = (value: string | undefined) => string | undefined;
+
+function acmeOut(acme: AcmeConfig, hide: Hide) {
+  return defined({
+    ca: acme.caName === "custom" ? acme.directoryUrl : acme.caName,
+    email: hide(acme.email),
+    caRoots: hide(acme.caRoots),
+    renewAt: acme.renewAtShare,
+  });
+}
+
+function siteOut(site: SiteConfig, hide: Hide) {
+  const [first, ...others] = site.routes;
+  const isPlain = first !== undefined && others.length === 0 && first.prefix === "/" && !first.strip;
+  return defined({
+    ...(isPlain ? routeOut(first, hide) : {}),
+    routes:
+      isPlain || first === undefined
+        ? undefined
+        : Object.fromEntries(site.routes.map((one) => [one.prefix, routeOut(one, hide)])),
+    redirect: site.redirect?.to,
+    status: site.redirect?.status,
+    maxBody: site.maxBody === 0 ? "none" : formatSize(site.maxBody),
+    timeouts: {
+      connect: formatDuration(site.timeouts.connectMs),
+      firstByte: formatDuration(site.timeouts.firstByteMs),
+      idle: formatDuration(site.timeouts.idleMs),
+      tunnelIdle: formatDuration(site.timeouts.tunnelIdleMs),
+    },
+    forwardingHeaders: site.forwardingHeaders,
+    headers: { response: Object.fromEntries(site.responseHeaders) },
+  });
+}
+
+function routeOut({ target, strip }: RouteConfig, hide: Hide) {
+  return defined({ to: target.text, strip: strip ? true : undefined, upstreamTls: tlsOut(target, hide) });
+}
+
+function tlsOut({ kind, tls }: TargetConfig, hide: Hide) {
+  return kind === "https"
+    ? defined({ verify: tls.verify, roots: hide(tls.roots), serverName: tls.serverName })
+    : undefined;
+}
+
+function defined(map: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(map).filter(([, value]) => value !== undefined));
+}
+
+export function configAsYaml(written: WrittenConfig): string {
+  return new Document(written, { aliasDuplicateObjects: false }).toString({ lineWidth: 0 });
+}

@@ -1,0 +1,180 @@
+/**
+ * What do the declared settings come to, taken together?
+ * Owns: defaults that depend on where the file lies, secrets, names checked against the CA, clashes between sections.
+ * Never: parses text or throws; what is wrong goes to the resolver.
+ */
+import { basename, dirname, join, resolve } from "node:path";
+import { checkName } from "../core/names.ts";
+import { coversEverybody, listenText } from "./addresses.ts";
+import type { Judged } from "./judge.ts";
+import type { AcmeConfig, Config, ListenAddress, SiteConfig } from "./model.ts";
+import type { Declared } from "./schema.ts";
+import type { Resolver } from "./secrets.ts";
+import { resolveSite } from "./sites.ts";
+import { socketPathRefusal } from "./targets.ts";
+
+/** Things that run but are probably not meant. */
+export type Warn = (path: readonly string[], what: string, remedy: string) => void;
+
+export interface Resolved {
+  config: Omit<Config, "quarantined">;
+  /** Name as written → A-label, where it has one. */
+  names: ReadonlyMap<string, string>;
+}
+
+/** `hasProblems(section)`: the section was replaced by its defaults, so nothing is concluded from it. */
+export async function resolveConfig(
+  file: string,
+  judged: Judged,
+  resolver: Resolver,
+  warn: Warn,
+  hasProblems: (section: string) => boolean,
+): Promise<Resolved> {
+  const { declared } = judged;
+  const acme = await resolveAcme(declared, resolver.below(["acme"]), warn);
+  if (!hasProblems("listen") && !hasProblems("metrics")) checkListeners(declared, resolver);
+  if (
+    declared.listen.http.length === 0 &&
+    acme.directoryUrl !== undefined &&
+    !hasProblems("acme") &&
+    !hasProblems("listen")
+  ) {
+    resolver.report(
+      ["listen", "http"],
+      "the CA proves names by HTTP, and nothing listens there",
+      'write ":80", or set acme.ca: local',
+      "value",
+    );
+  }
+  const trustedProxies = [...new Set(declared.trustedProxies.flat())];
+  if (coversEverybody(trustedProxies)) {
+    warn(
+      ["trustedProxies"],
+      "every client is believed about its own address",
+      "name the proxy in front of Gatehouse alone",
+    );
+  }
+  const { sites, names } = await resolveSites(judged, hasProblems("acme") ? undefined : acme, resolver);
+  return {
+    names,
+    config: {
+      file: resolve(file),
+      listen: declared.listen,
+      ...resolvePaths(file, declared, resolver),
+      acme,
+      sites,
+      trustedProxies,
+      drainMs: declared.drain,
+      metrics: declared.metrics,
+      log: {
+        level: declared.log.level,
+        access: declared.log.access,
+        pretty: declared.log.format === "auto" ? "auto" : declared.log.format === "pretty",
+      },
+    },
+  };
+}
+
+/**
+ * An installation keeps its state in /var/lib and its socket in /run (FHS 3.0 §5.8, §3.15); a checkout keeps all of it
+ * beside its `config` folder; any other file, beside itself.
+ */
+function resolvePaths(file: string, { state, admin }: Declared, resolver: Resolver): Pick<Config, "state" | "admin"> {
+  const folder = dirname(resolve(file));
+  const isInstalled = folder === "/etc/gatehouse" || folder.startsWith("/etc/gatehouse/");
+  const home = isInstalled ? "/var/lib/gatehouse" : basename(folder) === "config" ? dirname(folder) : folder;
+  const stateFolder = resolve(home, state ?? (isInstalled ? "" : "certs"));
+  const socket =
+    admin === undefined ? join(isInstalled ? "/run/gatehouse" : stateFolder, "admin.sock") : resolve(home, admin);
+  const refusal = socketPathRefusal(socket);
+  if (refusal !== undefined) {
+    resolver.report(
+      ["admin"],
+      refusal.what,
+      admin === undefined ? "write admin: with a shorter path, such as /run/gatehouse.sock" : refusal.remedy,
+      "value",
+    );
+  }
+  return { state: stateFolder, admin: socket };
+}
+
+async function resolveAcme({ acme }: Declared, resolver: Resolver, warn: Warn): Promise<AcmeConfig> {
+  const { ca } = acme;
+  const email = acme.email && (await resolver.secret(acme.email, ["email"]));
+  if (email !== undefined && !/^[^\s@<>,]+@[^\s@<>,]+\.[^\s@<>,]+$/.test(email)) {
+    resolver.report(["email"], "is not an e-mail address", "write me@example.org", "value");
+  } else if (ca.isPublic && /@example\.(?:com|net|org)$/i.test(email ?? "")) {
+    warn(
+      ["acme", "email"],
+      `${ca.name} refuses addresses of the documentation domains`,
+      "write your own, or remove it",
+    );
+  }
+  if (ca.directoryUrl === undefined && acme.caRoots !== undefined) {
+    warn(["acme", "caRoots"], "the local CA is asked over no network, so this does nothing", "remove it");
+  }
+  return {
+    email,
+    caName: ca.name,
+    directoryUrl: ca.directoryUrl,
+    caRoots: acme.caRoots && (await resolver.certificates(acme.caRoots, ["caRoots"])),
+    isPublic: ca.isPublic,
+    renewAtShare: acme.renewAt,
+  };
+}
+
+/** Two of them on one address: the second could never open. Port 0 is a new one each time. */
+function checkListeners({ listen, metrics }: Declared, resolver: Resolver): void {
+  const taken = new Map<string, string>();
+  const take = (address: ListenAddress, path: (string | number)[], use: string) => {
+    if ("port" in address && address.port === 0) return;
+    const text = listenText(address);
+    const other = taken.get(text);
+    if (other !== undefined)
+      resolver.report(path, `${other} listens on ${text} already`, "choose another port", "value");
+    taken.set(text, use);
+  };
+  listen.https.forEach((address, at) => take(address, ["listen", "https", at], "listen.https"));
+  listen.http.forEach((address, at) => take(address, ["listen", "http", at], "listen.http"));
+  if (metrics !== undefined) take(metrics.listen, ["metrics", "listen"], "metrics");
+  if (listen.https.length === 0)
+    resolver.report(["listen", "https"], "nothing listens for HTTPS", 'write ":443"', "value");
+}
+
+async function resolveSites(
+  { sites }: Judged,
+  acme: AcmeConfig | undefined,
+  resolver: Resolver,
+): Promise<{ sites: SiteConfig[]; names: Map<string, string> }> {
+  const policy = {
+    publicCa: acme?.isPublic ?? false,
+    // RFC 8555 leaves it open, but every CA proves a wildcard by DNS-01 alone.
+    canBeWildcard: acme === undefined || acme.directoryUrl === undefined,
+  };
+  const resolved: SiteConfig[] = [];
+  const names = new Map<string, string>();
+  const writtenAs = new Map<string, string>();
+  for (const [written, declared] of sites) {
+    const checked = checkName(written, policy);
+    if ("refusal" in checked) {
+      resolver.report(["sites", written], `the name ${checked.refusal}`, checked.hint, "key");
+      if (declared !== undefined) await resolveSite(written, declared, resolver.below(["sites", written]));
+      continue;
+    }
+    const { name } = checked;
+    names.set(written, name);
+    const first = writtenAs.get(name);
+    if (first !== undefined) {
+      // Which of the two was meant is anybody's guess; serving the wrong one could open a door, so neither is served.
+      resolver.report(["sites", written], `is the same site as ${first}`, "remove one of them", "key", [
+        "sites",
+        first,
+      ]);
+    } else {
+      writtenAs.set(name, written);
+    }
+    const site = declared && (await resolveSite(name, declared, resolver.below(["sites", written])));
+    if (site !== undefined) resolved.push(site);
+  }
+  return { sites: resolved, names };
+}

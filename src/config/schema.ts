@@ -1,0 +1,259 @@
+/**
+ * Which keys are there, what do they take, and what is said about them?
+ * Owns: the one declaration of every setting; the loader, the reference and the JSON Schema read it.
+ * Never: looks at two settings at once (resolve does) or reads a file.
+ */
+import { validateHeaderValue } from "node:http";
+import * as z from "zod";
+import { readListenAddress, readPeers } from "./addresses.ts";
+import { Refusal, shown } from "./findings.ts";
+import {
+  block,
+  mapOf,
+  choice,
+  choiceRefusal,
+  duration,
+  flag,
+  leaf,
+  optionalBlock,
+  secretText,
+  sizeOrNone,
+  text,
+} from "./leaves.ts";
+import { headerRefusal, prefixRefusal, readCa, readRedirect, readShare, readTarget } from "./readings.ts";
+
+const LISTEN_JSON = { type: "string" };
+const listenAddress = leaf({ doc: "Where to listen.", json: LISTEN_JSON }, readListenAddress);
+
+/** One, or a list of them. */
+function oneOrMany<T extends z.ZodType>(doc: string, item: T, preset: string | readonly string[]) {
+  return z
+    .preprocess((value) => (Array.isArray(value) ? (value as unknown[]) : [value]), z.array(item))
+    .prefault(preset)
+    .meta({ description: doc, short: "string" });
+}
+
+const upstreamTls = (doc: string) =>
+  optionalBlock(doc, {
+    verify: flag({ doc: "Check the target's certificate.", default: true }),
+    roots: secretText({
+      doc: "PEM certificates of the only roots that are trusted for the target: file:/path or env:NAME.",
+      example: "file:/etc/gatehouse/nas-root.pem",
+      elsewhere: true,
+    }).optional(),
+    serverName: text(
+      {
+        doc: "The name to ask for (SNI) and to check, when it is not the host of the address.",
+        example: "nas.example.org",
+      },
+      (value) =>
+        /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/i.test(value)
+          ? undefined
+          : new Refusal(`${shown(value)} is not a host name`, "write nas.example.org"),
+    ).optional(),
+  });
+
+const target = leaf(
+  {
+    doc: "The machine inside: host:port, http://host:port, https://host:port, unix:/path, or demo (the built-in sample page).",
+    example: "192.168.0.200:8123",
+    json: { type: "string" },
+  },
+  readTarget,
+);
+
+const route = z
+  .preprocess(
+    (value) => (isBlock(value) ? value : { to: value }),
+    z.strictObject({
+      to: target,
+      strip: flag({ doc: "Cut the prefix off the path before forwarding.", default: false }),
+      upstreamTls: upstreamTls("How to speak TLS with this https target; instead of the site's."),
+    }),
+  )
+  .meta({ description: "A target, or a block of keys.", short: "string" });
+
+const headerValue = leaf(
+  { doc: "A text sets the header, null removes it.", json: { type: ["string", "null"] } },
+  (value) => {
+    if (value === null) return null;
+    if (typeof value !== "string") return new Refusal(`${shown(value)} is not a text`, "put it in quotes");
+    try {
+      validateHeaderValue("x", value);
+      return value;
+    } catch {
+      return new Refusal(`${shown(value)} has characters that no header may carry`, "one line of printable letters");
+    }
+  },
+);
+
+const STATUSES = [301, 302, 307, 308] as const;
+
+function readStatus(value: unknown): (typeof STATUSES)[number] | Refusal {
+  return STATUSES.find((status) => status === value) ?? choiceRefusal(value, STATUSES.map(String));
+}
+
+export const siteSchema = z
+  .preprocess(
+    (value) => (isBlock(value) ? value : value === null ? {} : { to: value }),
+    z.strictObject({
+      to: target.optional(),
+      upstreamTls: upstreamTls("How to speak TLS with https targets of this site."),
+      routes: mapOf(route, prefixRefusal).optional().meta({
+        description: "Path prefix: target, or a block of keys. The longest prefix wins; /api/ covers what is below it.",
+      }),
+      redirect: leaf(
+        {
+          doc: "Answer with a redirect to this URL instead of forwarding. {path} becomes the path and query of the request.",
+          example: "https://example.org{path}",
+          json: { type: "string" },
+        },
+        readRedirect,
+      ).optional(),
+      status: leaf(
+        { doc: "Status of the redirect. Default: 308.", example: 308, json: { enum: [...STATUSES] } },
+        readStatus,
+      ).optional(),
+      maxBody: sizeOrNone({ doc: "The largest request body; more is answered with 413.", default: "none" }),
+      timeouts: block("How long this site waits.", {
+        connect: duration({
+          doc: "For the connection to the target, name lookup and TLS included.",
+          default: "5s",
+          min: "10ms",
+          max: "5m",
+        }),
+        firstByte: duration({
+          doc: "From the whole request sent to the first byte of the answer.",
+          default: "60s",
+          min: "10ms",
+          max: "1d",
+        }),
+        idle: duration({
+          doc: "Silence in the middle of an answer or of a request body.",
+          default: "5m",
+          min: "10ms",
+          max: "1d",
+        }),
+        tunnelIdle: duration({
+          doc: "Silence in both directions of a WebSocket or other upgraded connection.",
+          default: "1h",
+          min: "10ms",
+          max: "7d",
+        }),
+      }),
+      forwardingHeaders: flag({
+        doc: "Tell the target about the client: X-Forwarded-For, -Proto, -Host, -Port, Forwarded, X-Real-IP.",
+        default: true,
+      }),
+      headers: block("Headers of this site's answers.", {
+        response: mapOf(headerValue, headerRefusal)
+          .prefault({})
+          .meta({
+            description: "Name: text sets it on every answer, name: null removes it.",
+            examples: [{ "X-Frame-Options": "SAMEORIGIN", Server: null }],
+          }),
+      }),
+    }),
+  )
+  .meta({
+    description: "A target, or a block of keys. The name is a host name; *.example.org stands in quotes.",
+    short: "string",
+  });
+
+function isBlock(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export const configSchema = z.strictObject({
+  listen: block(
+    'Where to listen: ":443" (all addresses), "127.0.0.1:8443", "[::]:443", "fd:3" (from systemd); one, or a list.',
+    {
+      https: oneOrMany("For HTTPS.", listenAddress, ":443"),
+      http: oneOrMany("For plain HTTP: the CA's challenges and redirects to HTTPS. [] for none.", listenAddress, ":80"),
+    },
+  ),
+  state: text(
+    {
+      doc:
+        "Folder of keys, certificates and the ledger (0700). A relative path begins at the home folder: /var/lib/gatehouse for " +
+        "files in /etc/gatehouse, the folder above when the file lies in a folder named config, else the file's own. " +
+        "Default: certs in the home folder; /var/lib/gatehouse itself for files in /etc/gatehouse.",
+      example: "certs",
+    },
+    pathRefusal,
+  ).optional(),
+  admin: text(
+    {
+      doc:
+        "Unix socket of the command line (0600). Relative like state. " +
+        "Default: admin.sock in the state folder; /run/gatehouse/admin.sock for files in /etc/gatehouse.",
+      example: "certs/admin.sock",
+    },
+    pathRefusal,
+  ).optional(),
+  trustedProxies: oneOrMany(
+    "Peers whose X-Forwarded-* headers are believed: addresses, networks, or loopback, private (RFC 1918 and fc00::/7), lan (private and link-local).",
+    leaf({ doc: "An address, a network or a word.", json: { type: "string" } }, readPeers),
+    [],
+  ),
+  drain: duration({ doc: "How long running requests may take after SIGTERM.", default: "30s", min: "0s", max: "1h" }),
+  acme: block("Who signs the certificates.", {
+    ca: leaf(
+      {
+        doc: "letsencrypt, letsencrypt-staging, local (Gatehouse's own CA, for tests and networks without a public name), or the https URL of an ACME directory.",
+        json: { type: "string" },
+      },
+      readCa,
+    )
+      .prefault("letsencrypt")
+      .meta({
+        description:
+          "letsencrypt, letsencrypt-staging, local (Gatehouse's own CA), or the https URL of an ACME directory.",
+      }),
+    email: secretText({
+      doc: "Where the CA writes to; many need none. A text, env:NAME or file:/path.",
+      example: "me@example.org",
+    }).optional(),
+    caRoots: secretText({
+      doc: "PEM certificates that the CA's own HTTPS is checked against as well, for a private CA: file:/path or env:NAME.",
+      example: "file:/etc/step/root.pem",
+      elsewhere: true,
+    }).optional(),
+    renewAt: leaf(
+      {
+        doc: "Renew when this share of the lifetime is left: a fraction or a number between 0.05 and 1. Default: 1/3, or 1/2 for lifetimes under ten days.",
+        example: "1/3",
+        json: { type: ["string", "number"] },
+      },
+      readShare,
+    ).optional(),
+  }),
+  sites: z.record(z.string(), siteSchema).meta({ description: "Host name: target, or a block of keys." }),
+  metrics: optionalBlock("Prometheus metrics, on a listener of their own; left out, there is none.", {
+    listen: leaf({ doc: "Where to listen.", example: "127.0.0.1:9145", json: LISTEN_JSON }, readListenAddress),
+  }),
+  log: block("What is written to standard output.", {
+    level: choice({ doc: "The least important that is written.", default: "info" }, [
+      "trace",
+      "debug",
+      "info",
+      "warn",
+      "error",
+    ]),
+    access: flag({ doc: "One line per request.", default: true }),
+    format: choice({ doc: "auto is pretty on a terminal and JSON elsewhere.", default: "auto" }, [
+      "auto",
+      "pretty",
+      "json",
+    ]),
+  }),
+});
+
+function pathRefusal(value: string): Refusal | undefined {
+  if (value === "" || value.includes("\0")) return new Refusal(`${shown(value)} is not a path`, "write a path");
+  return value.startsWith("~") ? new Refusal("~ is not expanded here", "write the whole path") : undefined;
+}
+
+export type DeclaredSite = z.output<typeof siteSchema>;
+export type Declared = Omit<z.output<typeof configSchema>, "sites">;
+export type DeclaredUpstreamTls = DeclaredSite["upstreamTls"];

@@ -1,0 +1,127 @@
+/**
+ * How do lines reach standard output without ever holding up a request?
+ * Owns: what waits for the descriptor, its bound, and what happens when the reader stalls, leaves or runs out of disk.
+ * Never: knows what a line says.
+ *
+ * Two losers. sonic-boom's synchronous kind (pino's default) sleeps 100 ms at a time on a full pipe. Its asynchronous kind
+ * never returns from the flush at exit when the disk is full or the reader is gone (4.2.1: every error but EAGAIN is
+ * tried again for ever), so a stop would hang; and it measures its whole buffer again for each line.
+ */
+import { write, writeSync } from "node:fs";
+import type { DestinationStream } from "pino";
+
+export interface LineSink extends DestinationStream {
+  /** Calls back when everything given so far was written or given up; pino's `logger.flush` comes here. */
+  flush(done: () => void): void;
+}
+
+/** UTF-16 units. What waits for a reader that stalls; past it lines are dropped, not requests. */
+const MAX_WAITING = 8_000_000;
+/** A non-blocking pipe that is full says EAGAIN; there is no event for "writable" on a bare descriptor. */
+const RETRY_MS = 25;
+/** Last lines are worth this much of a stop and no more. */
+const EXIT_WITHIN_MS = 500;
+
+const isFull = (error: NodeJS.ErrnoException): boolean => error.code === "EAGAIN" || error.code === "EBUSY";
+
+export function createLineSink(fd: number): LineSink {
+  let waiting = "";
+  let dropped = 0;
+  let isWriting = false;
+  let isScheduled = false;
+  let isGone = false;
+  let flushed: (() => void)[] = [];
+
+  const settle = (): void => {
+    const calls = flushed;
+    flushed = [];
+    for (const call of calls) call();
+  };
+
+  const start = (): void => {
+    isScheduled = false;
+    if (isWriting) return;
+    if (waiting === "") {
+      settle();
+      return;
+    }
+    const bytes = Buffer.from(waiting);
+    waiting = "";
+    isWriting = true;
+    put(bytes);
+  };
+
+  const put = (bytes: Buffer): void => {
+    write(fd, bytes, (error, count) => {
+      if (error !== null && isFull(error)) {
+        setTimeout(put, RETRY_MS, bytes);
+        return;
+      }
+      if (error === null && count < bytes.length) {
+        put(bytes.subarray(count));
+        return;
+      }
+      isWriting = false;
+      if (error === null) noteDropped();
+      else failed(error);
+      start();
+    });
+  };
+
+  const failed = (error: NodeJS.ErrnoException): void => {
+    dropped++;
+    // A reader that left does not come back; a full disk may be tidied.
+    if (error.code === "EPIPE" || error.code === "EBADF") {
+      isGone = true;
+      waiting = "";
+    }
+  };
+
+  const noteDropped = (): void => {
+    if (dropped === 0) return;
+    const count = dropped;
+    dropped = 0;
+    waiting += `{"level":40,"time":${Date.now()},"event":"log.dropped","count":${count},"msg":"log lines were dropped"}\n`;
+  };
+
+  process.on("exit", () => {
+    if (!isGone && waiting !== "") writeLast(fd, Buffer.from(waiting), isWriting);
+  });
+
+  return {
+    write(line) {
+      if (isGone) return;
+      if (waiting.length > MAX_WAITING) {
+        dropped++;
+        return;
+      }
+      waiting += line;
+      if (isWriting || isScheduled) return;
+      // One write for all lines of this turn of the loop.
+      isScheduled = true;
+      setImmediate(start);
+    },
+    flush(done) {
+      flushed.push(done);
+      if (!isWriting && !isScheduled) start();
+    },
+  };
+}
+
+/** In the exit handler nothing asynchronous runs any more, but the pool's threads do. */
+function writeLast(fd: number, bytes: Buffer, afterAnother: boolean): void {
+  const pause = (ms: number): void => {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+  };
+  const deadline = Date.now() + EXIT_WITHIN_MS;
+  if (afterAnother) pause(RETRY_MS);
+  let rest = bytes;
+  while (rest.length > 0 && Date.now() < deadline) {
+    try {
+      rest = rest.subarray(writeSync(fd, rest));
+    } catch (error) {
+      if (!isFull(error as NodeJS.ErrnoException)) return;
+      pause(RETRY_MS);
+    }
+  }
+}

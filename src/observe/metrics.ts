@@ -1,0 +1,222 @@
+/**
+ * How much, how fast, how often?
+ * Owns: every number behind /metrics, its labels and their bounds; the prom-client registry.
+ * Never: takes a label from a request: sites and targets come from the configuration, the rest folds into `_other`.
+ */
+import { Registry, collectDefaultMetrics } from "prom-client";
+import { systemClock, type Clock } from "../core/time.ts";
+import type { ExchangeRecord } from "./access-log.ts";
+import type { MetricName } from "./catalog.ts";
+import { exposeFamily, Tally, type Sample } from "./cells.ts";
+import { SiteTally } from "./site-tally.ts";
+
+export type UpstreamErrorReason = "connect" | "timeout" | "reset" | "tls" | "protocol";
+export type RejectReason = "limit" | "acl" | "tls" | "proxy_header";
+export type HandshakeOutcome = "ok" | "failed" | "refused" | "pending";
+
+export interface Metrics {
+  /** Labels from now on; other sites fold into `_other`. Called at start and at each reload. */
+  setSites(sites: readonly { name: string; upstreams: readonly string[] }[]): void;
+  exchangeStarted(site: string | undefined): void;
+  exchangeEnded(record: ExchangeRecord): void;
+  /** Between these two an exchange counts as an upgrade and not as a request in flight. */
+  upgradeOpened(site: string | undefined): void;
+  upgradeClosed(site: string | undefined): void;
+  upstreamError(site: string | undefined, upstream: string, reason: UpstreamErrorReason): void;
+  connectionOpened(listener: "https" | "http"): void;
+  connectionClosed(listener: "https" | "http"): void;
+  connectionRejected(listener: "https" | "http", reason: RejectReason): void;
+  handshake(listener: "https", version: string | undefined, outcome: HandshakeOutcome): void;
+  /** Times in ms since 1970. `undefined` takes the name off, its failures too. */
+  certificate(
+    name: string,
+    facts: { notBefore: number; notAfter: number; source: string; renewAt: number } | undefined,
+  ): void;
+  /** `reason` is one of a few words of ours, such as a problem type; past forty they fold into `_other`. */
+  acmeOrder(outcome: "success" | "failure", reason: string): void;
+  acmeConsecutiveFailures(name: string, count: number): void;
+  reload(ok: boolean): void;
+  /** The text of /metrics and its content type. */
+  scrape(): Promise<{ contentType: string; body: string }>;
+}
+
+const OTHER = "_other";
+
+/** Problem types of RFC 8555 §6.7 are 22; a CA may have its own. */
+const MAX_ACME_REASONS = 40;
+
+const TLS_VERSIONS: ReadonlySet<string> = new Set(["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"]);
+
+/** Gauges whose names end like counters; promtool is right to refuse them, and the labelled ones say the same. */
+const MISNAMED = ["nodejs_active_resources_total", "nodejs_active_handles_total", "nodejs_active_requests_total"];
+
+export function createMetrics(options: { version: string; clock?: Clock }): Metrics {
+  const clock = options.clock ?? systemClock;
+  const registry = new Registry();
+  const other = new SiteTally();
+  const sites = new Map<string, SiteTally>();
+  /** Out of the configuration but with exchanges still running: their ends must meet their beginnings. */
+  const leaving = new Map<string, SiteTally>();
+  const tallies = new Map<MetricName, Tally>();
+
+  const tallyOf = (name: MetricName): Tally => {
+    let tally = tallies.get(name);
+    if (tally === undefined) {
+      const made = new Tally();
+      tallies.set(name, made);
+      exposeFamily(registry, name, () => made.samples());
+      tally = made;
+    }
+    return tally;
+  };
+  const ofSite = (name: string | undefined): SiteTally =>
+    name === undefined ? other : (sites.get(name) ?? leaving.get(name) ?? other);
+  const forgetIfIdle = (name: string | undefined): void => {
+    if (name !== undefined && leaving.get(name)?.isIdle === true) leaving.delete(name);
+  };
+
+  exposeSites(registry, function* () {
+    yield* sites;
+    yield [OTHER, other];
+  });
+
+  const open = tallyOf("gatehouse_connections_open");
+  const rejected = tallyOf("gatehouse_connections_rejected_total");
+  const handshakes = tallyOf("gatehouse_tls_handshakes_total");
+  const notAfter = tallyOf("gatehouse_tls_certificate_not_after_timestamp_seconds");
+  const notBefore = tallyOf("gatehouse_tls_certificate_not_before_timestamp_seconds");
+  const renewal = tallyOf("gatehouse_tls_certificate_renewal_timestamp_seconds");
+  const orders = tallyOf("gatehouse_acme_orders_total");
+  const failures = tallyOf("gatehouse_acme_consecutive_failures");
+  const reloadOk = tallyOf("gatehouse_config_last_reload_successful");
+  const reloadAt = tallyOf("gatehouse_config_last_reload_success_timestamp_seconds");
+  const acmeReasons = new Set<string>();
+
+  for (const listener of ["https", "http"]) open.set(["listener"], [listener], 0);
+  tallyOf("gatehouse_build_info").set(
+    ["version", "node", "openssl"],
+    [options.version, process.versions.node, process.versions.openssl],
+    1,
+  );
+  collectDefaultMetrics({ register: registry });
+  for (const name of MISNAMED) registry.removeSingleMetric(name);
+
+  const metrics: Metrics = {
+    setSites(wanted) {
+      const names = new Set(wanted.map((site) => site.name));
+      for (const [name, tally] of sites) {
+        if (names.has(name)) continue;
+        sites.delete(name);
+        if (!tally.isIdle) leaving.set(name, tally);
+      }
+      for (const { name, upstreams } of wanted) {
+        const tally = sites.get(name) ?? leaving.get(name) ?? new SiteTally();
+        leaving.delete(name);
+        tally.setUpstreams(upstreams);
+        sites.set(name, tally);
+      }
+    },
+    exchangeStarted(site) {
+      ofSite(site).inFlight++;
+    },
+    exchangeEnded(record) {
+      ofSite(record.site).ended(record);
+      forgetIfIdle(record.site);
+    },
+    upgradeOpened(site) {
+      const tally = ofSite(site);
+      tally.inFlight--;
+      tally.upgrades++;
+    },
+    upgradeClosed(site) {
+      const tally = ofSite(site);
+      tally.upgrades--;
+      tally.inFlight++;
+    },
+    upstreamError(site, upstream, reason) {
+      const tally = ofSite(site);
+      tally.upstreamErrors.add(["upstream", "reason"], [tally.upstreamLabel(upstream), reason]);
+    },
+    connectionOpened: (listener) => open.add(["listener"], [listener], 1),
+    connectionClosed: (listener) => open.add(["listener"], [listener], -1),
+    connectionRejected: (listener, reason) => rejected.add(["listener", "reason"], [listener, reason]),
+    handshake(listener, version, outcome) {
+      const known = version === undefined ? "none" : TLS_VERSIONS.has(version) ? version : OTHER;
+      handshakes.add(["listener", "version", "outcome"], [listener, known, outcome]);
+    },
+    certificate(name, facts) {
+      const isName = (labels: Readonly<Record<string, string>>): boolean => labels["name"] === name;
+      // The source may have changed, and with it the label set.
+      notAfter.removeWhere(isName);
+      if (facts === undefined) {
+        for (const tally of [notBefore, renewal, failures]) tally.removeWhere(isName);
+        return;
+      }
+      notAfter.set(["name", "source"], [name, facts.source], facts.notAfter / 1000);
+      notBefore.set(["name"], [name], facts.notBefore / 1000);
+      renewal.set(["name"], [name], facts.renewAt / 1000);
+    },
+    acmeOrder(outcome, reason) {
+      const isWord = /^[A-Za-z0-9_.:-]{1,60}$/.test(reason);
+      const known = isWord && (acmeReasons.has(reason) || acmeReasons.size < MAX_ACME_REASONS) ? reason : OTHER;
+      acmeReasons.add(known);
+      orders.add(["outcome", "reason"], [outcome, known]);
+    },
+    acmeConsecutiveFailures: (name, count) => failures.set(["name"], [name], count),
+    reload(ok) {
+      reloadOk.set([], [], ok ? 1 : 0);
+      if (ok) reloadAt.set([], [], clock.now() / 1000);
+    },
+    async scrape() {
+      return { contentType: registry.contentType, body: await registry.metrics() };
+    },
+  };
+  // A process that runs has taken its configuration.
+  metrics.reload(true);
+  return metrics;
+}
+
+type NamedTallies = () => Iterable<[site: string, tally: SiteTally]>;
+
+function exposeSites(registry: Registry, all: NamedTallies): void {
+  const expose = (name: MetricName, samples: (tally: SiteTally, site: string) => Iterable<Sample>): void =>
+    exposeFamily(registry, name, function* () {
+      for (const [site, tally] of all()) yield* samples(tally, site);
+    });
+  const withSite = function* (tally: Tally, site: string): Iterable<Sample> {
+    for (const { labels, value } of tally.samples()) yield { labels: { site, ...labels }, value };
+  };
+  const one = (read: (tally: SiteTally) => number) => (tally: SiteTally, site: string) => [
+    { labels: { site }, value: read(tally) },
+  ];
+
+  expose("gatehouse_http_requests_total", (tally, site) => withSite(tally.requests, site));
+  expose("gatehouse_http_request_duration_seconds", (tally, site) =>
+    tally.durations.samples("gatehouse_http_request_duration_seconds", { site }),
+  );
+  expose(
+    "gatehouse_http_requests_in_flight",
+    one((tally) => tally.inFlight),
+  );
+  expose(
+    "gatehouse_http_received_bytes_total",
+    one((tally) => tally.receivedBytes),
+  );
+  expose(
+    "gatehouse_http_sent_bytes_total",
+    one((tally) => tally.sentBytes),
+  );
+  expose(
+    "gatehouse_upgrades_active",
+    one((tally) => tally.upgrades),
+  );
+  expose("gatehouse_upgrade_duration_seconds", (tally, site) =>
+    tally.upgradeDurations.samples("gatehouse_upgrade_duration_seconds", { site }),
+  );
+  expose("gatehouse_upstream_response_duration_seconds", function* (tally, site) {
+    for (const [upstream, buckets] of tally.upstreams) {
+      yield* buckets.samples("gatehouse_upstream_response_duration_seconds", { site, upstream });
+    }
+  });
+  expose("gatehouse_upstream_errors_total", (tally, site) => withSite(tally.upstreamErrors, site));
+}

@@ -1,0 +1,146 @@
+/**
+ * Is this a TLS client for one of our names?
+ * Owns: the one tls.Server, its settings, SNI to certificate, refusals and what the log says of them.
+ * Never: knows what is spoken inside.
+ */
+import type { Socket } from "node:net";
+import { createServer, type SecureContext, type TLSSocket } from "node:tls";
+import { tlsSettings } from "../core/tls-settings.ts";
+import type { Logger } from "../observe/log.ts";
+import type { Metrics } from "../observe/metrics.ts";
+
+export interface TlsFrontOptions {
+  chooseContext(serverName: string): { context: SecureContext } | { refused: "unknown" | "pending" };
+  fallback: { keyPem: string; certificatePem: string };
+  ticketKeys: Buffer;
+  log: Logger;
+  metrics: Metrics;
+  /** The handshake is done. */
+  secured(socket: TLSSocket, raw: Socket): void;
+}
+
+export interface TlsFront {
+  accept(raw: Socket): void;
+  setTicketKeys(keys: Buffer): void;
+}
+
+interface Handshake {
+  raw: Socket;
+  outcome: "failed" | "refused" | "pending";
+  timer: NodeJS.Timeout;
+}
+
+/** A slow phone needs 1 s; who needs more than ten has something else in mind. */
+const HANDSHAKE_MS = 10_000;
+/** Seconds. A day: as long as a ticket key may live (RFC 8446 §4.6.1 allows seven). */
+const SESSION_SECONDS = 86_400;
+/** RFC 6066 §3: a host name, and no host name is longer. */
+const MAX_SERVER_NAME = 253;
+/** Scanners knock with many names: per minute this many lines, then one with the count. */
+const REFUSALS_PER_MINUTE = 5;
+const MINUTE_MS = 60_000;
+
+/** Fatal alert unrecognized_name (112) in a plain TLS 1.2 record: nothing is encrypted before the ServerHello. */
+const UNRECOGNIZED_NAME = Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70]);
+
+export function createTlsFront(options: TlsFrontOptions): TlsFront {
+  const { log, metrics } = options;
+  const refusals = createRefusalLog(log);
+  /** Connections in their handshake, by the peer's address and port: all that a TLSSocket tells of its connection. */
+  const shaking = new Map<string, Handshake>();
+
+  const server = createServer({
+    key: options.fallback.keyPem,
+    cert: options.fallback.certificatePem,
+    ...tlsSettings,
+    handshakeTimeout: HANDSHAKE_MS,
+    sessionTimeout: SESSION_SECONDS,
+    ticketKeys: options.ticketKeys,
+    ALPNProtocols: ["h2", "http/1.1"],
+    // Called with the TLSSocket as `this`, and only when there is a name.
+    SNICallback(this: TLSSocket, serverName: string, done: (error: Error | null, context?: SecureContext) => void) {
+      const name = serverName.toLowerCase();
+      const choice = name.length <= MAX_SERVER_NAME ? options.chooseContext(name) : { refused: "unknown" as const };
+      if ("context" in choice) {
+        done(null, choice.context);
+        return;
+      }
+      // A pending name is one of ours: the one who chose it there knows the site and says so.
+      if (choice.refused === "unknown") refusals.say(name);
+      const entry = shaking.get(keyOf(this));
+      const refuse = (): void => done(new Error(`certificate ${choice.refused}`));
+      if (entry === undefined) {
+        refuse();
+        return;
+      }
+      entry.outcome = choice.refused === "pending" ? "pending" : "refused";
+      // Node only cuts the connection; with the alert a browser says "unrecognized name" and not "reset".
+      entry.raw.write(UNRECOGNIZED_NAME, refuse);
+    },
+  });
+
+  server.on("secureConnection", (socket) => {
+    socket.on("error", () => {});
+    const key = keyOf(socket);
+    const entry = shaking.get(key);
+    metrics.handshake("https", socket.getProtocol() ?? undefined, "ok");
+    // Without an entry the connection is gone already.
+    if (entry === undefined) {
+      socket.destroy();
+      return;
+    }
+    shaking.delete(key);
+    clearTimeout(entry.timer);
+    options.secured(socket, entry.raw);
+  });
+  // Not TLS at all, no common version, no common protocol, gone in the middle: everyday on an open port.
+  server.on("tlsClientError", (error: NodeJS.ErrnoException) => {
+    log.debug({ event: "tls.handshake_failed", code: (error.code ?? "").slice(0, 64) }, "TLS handshake failed");
+  });
+  server.on("error", () => {});
+
+  return {
+    accept(raw) {
+      const key = keyOf(raw);
+      // Node's own handshakeTimeout is an idle timer: a ClientHello dripped byte by byte kept it away for minutes.
+      const entry: Handshake = { raw, outcome: "failed", timer: setTimeout(() => raw.destroy(), HANDSHAKE_MS) };
+      shaking.set(key, entry);
+      raw.once("close", () => {
+        clearTimeout(entry.timer);
+        if (shaking.get(key) !== entry) return;
+        shaking.delete(key);
+        metrics.handshake("https", undefined, entry.outcome);
+      });
+      server.emit("connection", raw);
+    },
+    setTicketKeys(keys) {
+      server.setTicketKeys(keys);
+    },
+  };
+}
+
+const keyOf = (socket: Socket): string =>
+  `${socket.localAddress}:${socket.localPort} ${socket.remoteAddress}:${socket.remotePort}`;
+
+/** Unknown names are chosen by strangers: a few a minute, cleaned and cut. */
+function createRefusalLog(log: Logger): { say(name: string): void } {
+  let minuteEndsAt = 0;
+  let said = 0;
+  let unsaid = 0;
+  return {
+    say(name) {
+      const now = performance.now();
+      if (now >= minuteEndsAt) {
+        minuteEndsAt = now + MINUTE_MS;
+        said = 0;
+      }
+      if (said++ >= REFUSALS_PER_MINUTE) {
+        unsaid++;
+        return;
+      }
+      const clean = name.slice(0, 100).replaceAll(/[^a-z0-9.*_-]/g, "?");
+      log.info({ event: "tls.unknown_name", name: clean, unsaid }, "handshake refused: no site has this name");
+      unsaid = 0;
+    },
+  };
+}

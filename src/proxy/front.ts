@@ -1,0 +1,164 @@
+/**
+ * Who knocks, on which port, speaking what?
+ * Owns: TLS and plain listeners, their bounds, ALPN to lane, drain.
+ * Never: reads a request.
+ */
+import type { Socket } from "node:net";
+import type { SecureContext, TLSSocket } from "node:tls";
+import type { ListenAddress } from "../config/model.ts";
+import type { LaneContext } from "./exchange.ts";
+import { createConnectionBounds, MAX_CONNECTIONS } from "./front-bounds.ts";
+import { createListeners, type ListenerKind } from "./front-listen.ts";
+import { createTlsFront } from "./front-tls.ts";
+import type { ConnectionFacts } from "./lanes/check-request.ts";
+import { createCompatLane } from "./lanes/compat.ts";
+import { createH2Lane } from "./lanes/h2.ts";
+import { createUpgradeLane } from "./lanes/upgrade.ts";
+import { createPlainLane } from "./plain.ts";
+import { plainAddress } from "./rules/client-identity.ts";
+
+export interface FrontOptions {
+  context: LaneContext;
+  /** A prepared context, or why there is none. Synchronous and cheap: a handshake never waits. */
+  chooseContext(serverName: string): { context: SecureContext } | { refused: "unknown" | "pending" };
+  /** The neutral certificate for clients without SNI. */
+  fallback: { keyPem: string; certificatePem: string };
+  /** 48 bytes, shared by all workers. */
+  ticketKeys: Buffer;
+  /** Key authorization for a token on port 80, or undefined. */
+  answerChallenge(host: string, token: string): Promise<string | undefined>;
+  /** Port of `https://` in redirects. Default: the first HTTPS listener's, or 443 when there is none. */
+  publicHttpsPort?: number;
+  /** For tests: smaller bounds. Milliseconds: an HTTP/2 session without streams; a client that does not read. */
+  limits?: { total?: number; perStranger?: number; perNeighbour?: number; idleMs?: number; stallMs?: number };
+}
+
+export interface Front {
+  /** @throws GATEHOUSE_PORT_IN_USE, GATEHOUSE_PORT_FORBIDDEN, GATEHOUSE_LISTEN_FAILED, with hints */
+  listen(kind: ListenerKind, address: ListenAddress): Promise<void>;
+  /** Open listeners not in the list, close listeners that are gone; kept ones never stop accepting. */
+  relisten(wanted: { https: readonly ListenAddress[]; http: readonly ListenAddress[] }): Promise<void>;
+  /** What is really listened on (port 0 resolved). */
+  addresses(): { https: { host: string; port: number }[]; http: { host: string; port: number }[] };
+  setTicketKeys(keys: Buffer): void;
+  openConnections(): number;
+  /** Stop accepting, say GOAWAY / Connection: close, wait for exchanges; at the deadline destroy what is left. */
+  drain(options: { withinMs: number }): Promise<void>;
+  /** Destroy everything now. */
+  destroy(): void;
+}
+
+/** TCP keep-alive (milliseconds): finds clients that lost power or network without a word. */
+const KEEP_ALIVE_MS = 60_000;
+
+export function createFront(options: FrontOptions): Front {
+  const { context } = options;
+  const { log, metrics } = context;
+  const bounds = createConnectionBounds(options.limits);
+  const sockets = new Set<Socket>();
+  /** Called when the last connection closes. */
+  let whenEmpty: (() => void) | undefined;
+
+  const upgrade = createUpgradeLane(context);
+  const compat = createCompatLane(context, { onUpgrade: upgrade });
+  const h2 = createH2Lane(context, options.limits);
+  const plain = createPlainLane({
+    context,
+    answerChallenge: options.answerChallenge,
+    httpsPort: () => options.publicHttpsPort ?? listeners.addresses().https[0]?.port ?? 443,
+  });
+  const tls = createTlsFront({
+    chooseContext: options.chooseContext,
+    fallback: options.fallback,
+    ticketKeys: options.ticketKeys,
+    log,
+    metrics,
+    secured(socket, raw) {
+      const facts = { ...factsOf(raw, "https"), ...tlsFactsOf(socket) };
+      if (socket.alpnProtocol === "h2") h2.accept(socket, facts);
+      else compat.accept(socket, facts);
+    },
+  });
+
+  const listeners = createListeners({
+    maxConnections: MAX_CONNECTIONS,
+    accept,
+    dropped: (kind) => metrics.connectionRejected(kind, "limit"),
+    failed: (kind, error) =>
+      log.error({ event: "listen.failed", listener: kind, reason: error.message }, "a listener has a problem"),
+  });
+
+  function accept(kind: ListenerKind, socket: Socket): void {
+    socket.on("error", () => {});
+    const leave = bounds.admit(socket.remoteAddress ?? "");
+    if (leave === undefined) {
+      metrics.connectionRejected(kind, "limit");
+      socket.resetAndDestroy();
+      return;
+    }
+    sockets.add(socket);
+    metrics.connectionOpened(kind);
+    socket.once("close", () => {
+      leave();
+      sockets.delete(socket);
+      metrics.connectionClosed(kind);
+      if (sockets.size === 0) whenEmpty?.();
+    });
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    if (kind === "https") tls.accept(socket);
+    else plain.accept(socket, factsOf(socket, "http"));
+  }
+
+  function destroy(): void {
+    listeners.stop();
+    h2.destroy();
+    compat.destroy();
+    plain.destroy();
+    for (const socket of sockets) socket.destroy();
+  }
+
+  return {
+    listen: (kind, address) => listeners.listen(kind, address),
+    relisten: (wanted) => listeners.relisten(wanted),
+    addresses: () => listeners.addresses(),
+    setTicketKeys: (keys) => tls.setTicketKeys(keys),
+    openConnections: () => sockets.size,
+    async drain({ withinMs }) {
+      listeners.stop();
+      h2.drain();
+      compat.drain();
+      plain.drain();
+      if (sockets.size > 0 && withinMs > 0) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, withinMs);
+          whenEmpty = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+      }
+      destroy();
+    },
+    destroy,
+  };
+}
+
+function factsOf(socket: Socket, scheme: "http" | "https"): ConnectionFacts {
+  return {
+    peerAddress: plainAddress(socket.remoteAddress ?? ""),
+    peerPort: socket.remotePort ?? 0,
+    localPort: socket.localPort ?? 0,
+    serverName: undefined,
+    tlsVersion: undefined,
+    scheme,
+  };
+}
+
+function tlsFactsOf(socket: TLSSocket): Pick<ConnectionFacts, "serverName" | "tlsVersion"> {
+  // `false` without SNI; the types know it as string or null.
+  const name: unknown = socket.servername;
+  return {
+    serverName: typeof name === "string" && name !== "" ? name.toLowerCase() : undefined,
+    tlsVersion: socket.getProtocol() ?? undefined,
+  };
+}

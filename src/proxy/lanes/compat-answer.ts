@@ -1,0 +1,149 @@
+/**
+ * How does an answer reach an HTTP/1.x client?
+ * Owns: writing heads and bodies through node:http's response, the lingering close.
+ * Never: decides what to answer.
+ */
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import type { SiteConfig } from "../../config/model.ts";
+import type { LocalAnswer } from "../responses.ts";
+import { relayedTrailers, responseHeaders } from "../rules/headers.ts";
+import { valuesOf } from "../rules/request-head.ts";
+import type { Deadlines } from "../upstream/deadlines.ts";
+import { lowerCased, pairs } from "../rules/raw-headers.ts";
+
+/** An answer that comes before the body is in: this much more is read and dropped, so that no reset eats the answer. */
+const LINGER_BYTES = 262_144;
+const LINGER_MS = 1_000;
+
+/**
+ * Ends the answer once the request is in, or read far enough. Closing with unread bytes makes the kernel send a reset,
+ * and a reset can overtake the answer (RFC 9112 §9.6).
+ */
+export function endWhenRead(req: IncomingMessage, res: ServerResponse, isRead: boolean): void {
+  if (isRead || req.destroyed) {
+    res.end();
+    return;
+  }
+  let left = LINGER_BYTES;
+  const done = () => {
+    clearTimeout(timer);
+    req.off("data", count);
+    req.off("end", done);
+    res.off("close", done);
+    res.end();
+  };
+  const count = (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) done();
+  };
+  const timer = setTimeout(done, LINGER_MS);
+  req.on("data", count);
+  req.once("end", done);
+  res.once("close", done);
+  req.resume();
+}
+
+/**
+ * @param close   say `Connection: close`, and mean it
+ * @param isRead  nothing of the request is still to come
+ */
+export function sendLocal(
+  req: IncomingMessage,
+  res: ServerResponse,
+  answer: LocalAnswer,
+  options: { close: boolean; isRead: boolean },
+): void {
+  const { close, isRead } = options;
+  res.writeHead(answer.status, [...answer.headers, ...(close ? ["connection", "close"] : [])]);
+  if (req.method !== "HEAD" && answer.body.length > 0) res.write(answer.body);
+  else res.flushHeaders();
+  endWhenRead(req, res, isRead);
+}
+
+/** The same answer on a bare socket, after an upgrade or a parser error took the response object away. */
+export function sendRaw(socket: Duplex, answer: LocalAnswer): void {
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const reason = STATUS_CODES[answer.status] ?? "Error";
+  const lines = pairs(answer.headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  const head = `HTTP/1.1 ${answer.status} ${reason}\r\n${lines.join("")}connection: close\r\n\r\n`;
+  socket.end(Buffer.concat([Buffer.from(head, "latin1"), answer.body]));
+  // Read what is under way, then leave: see endWhenRead.
+  socket.on("data", () => {});
+  socket.resume();
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once("end", () => socket.destroy());
+  socket.once("close", () => clearTimeout(timer));
+}
+
+export interface Relay {
+  res: ServerResponse;
+  answer: IncomingMessage;
+  site: SiteConfig;
+  deadlines: Deadlines;
+  close: boolean;
+  onBytes(bytes: number): void;
+  /** The whole answer came from the target (it may still be on its way to the client). */
+  onWhole(): void;
+  /** The answer broke off in the middle: the client's connection must not end as if it were whole. */
+  onTruncated(): void;
+}
+
+/** Head at once, body as it comes and no faster than the client reads, trailers at the end. */
+export function relayAnswer(relay: Relay): void {
+  const { res, answer, deadlines } = relay;
+  const status = answer.statusCode ?? 502;
+  const headers = responseHeaders(answer.rawHeaders, relay.site);
+  const length = valuesOf(lowerCased(answer.rawHeaders), "content-length")[0];
+  if (length !== undefined && status !== 204) headers.push("content-length", length);
+  if (relay.close) headers.push("connection", "close");
+  const reason = answer.statusMessage ?? "";
+  const isPlain = /^[\x20-\x7e]{1,100}$/.test(reason);
+  res.writeHead(status, isPlain ? reason : (STATUS_CODES[status] ?? "Unknown"), headers);
+  // One packet for head and first piece where they came together; otherwise the head does not wait for the body.
+  setImmediate(() => {
+    if (!res.destroyed && !res.writableEnded) res.flushHeaders();
+  });
+
+  let isOver = false;
+  const onDrain = () => {
+    deadlines.paused(false);
+    answer.resume();
+  };
+  const over = (finish: () => void) => {
+    if (isOver) return;
+    isOver = true;
+    res.off("drain", onDrain);
+    finish();
+  };
+  res.on("drain", onDrain);
+  answer.on("data", (chunk: Buffer) => {
+    if (isOver) return;
+    deadlines.progress();
+    relay.onBytes(chunk.length);
+    if (res.write(chunk)) return;
+    answer.pause();
+    deadlines.paused(true);
+  });
+  answer.once("end", () => {
+    over(() => {
+      if (!answer.complete) {
+        relay.onTruncated();
+        return;
+      }
+      const trailers = relayedTrailers(answer.rawTrailers);
+      if (trailers.length > 0 && res.chunkedEncoding) {
+        try {
+          res.addTrailers(pairs(trailers));
+        } catch {
+          // Trailers are a courtesy; the body is whole without them.
+        }
+      }
+      relay.onWhole();
+    });
+  });
+  answer.once("close", () => over(relay.onTruncated));
+}

@@ -1,0 +1,251 @@
+/**
+ * How is everything served that is HTTP/1.x?
+ * Owns: a node:http server that never listens, its limits, one request at a time per connection, parser errors.
+ * Never: forwards (see compat-exchange) or tunnels (see upgrade).
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { Exchange, type LaneContext } from "../exchange.ts";
+import { errorAnswer } from "../responses.ts";
+import { type RequestHead, valuesOf } from "../rules/request-head.ts";
+import { normaliseHost } from "../rules/routes.ts";
+import { checkRequest, checkUpgrade, type ConnectionFacts, isUpgrade, type Refusal } from "./check-request.ts";
+import { sendRaw } from "./compat-answer.ts";
+import { type ServedExchange, serveExchange } from "./compat-exchange.ts";
+import { createForwarder } from "./compat-forward.ts";
+import { lowerCased } from "../rules/raw-headers.ts";
+
+export interface CompatLane {
+  /** Takes the socket over, with whatever is unread on it. */
+  accept(socket: Duplex, facts: ConnectionFacts): void;
+  /** Closes connections that have no request under way. */
+  closeIdle(): void;
+  /** From now on every connection ends with the answer it is giving. */
+  drain(): void;
+  /** Destroys every connection now. */
+  destroy(): void;
+  openConnections(): number;
+  /** For tests of its limits. */
+  server: Server;
+}
+
+export interface CompatOptions {
+  /** A checked upgrade on a quiet connection; the socket is the callee's. */
+  onUpgrade(head: RequestHead, socket: Duplex, firstBytes: Buffer): void;
+  /** How long a client may take nothing of its answer. Default 60_000. */
+  stalledMs?: number;
+}
+
+/** A head that takes longer is a slow loris. */
+const HEADERS_MS = 10_000;
+/** Silence between two requests of one client. */
+const KEEP_ALIVE_MS = 15_000;
+const CHECK_EVERY_MS = 2_000;
+/** The client takes nothing of an answer that waits for it: past this it is gone, or wants to hold our memory. */
+const STALLED_MS = 60_000;
+const MAX_HEADER_BYTES = 32_768;
+/** Above checkRequest's limit, so that its answer is the one that is seen. */
+const MAX_HEADER_FIELDS = 256;
+const MAX_REQUESTS_PER_SOCKET = 1_000;
+/** Browsers do not pipeline; what is further ahead than this is not honest. */
+const MAX_WAITING = 32;
+
+interface Connection {
+  socket: Duplex;
+  facts: ConnectionFacts;
+  current: { req: IncomingMessage; exchange: ServedExchange } | undefined;
+  /** Pipelined requests, in order. */
+  waiting: (() => void)[];
+  /** Nothing more is read as a request; ends when the answers under way are out. */
+  isClosing: boolean;
+}
+
+export function createCompatLane(context: LaneContext, options: CompatOptions): CompatLane {
+  const connections = new Map<Duplex, Connection>();
+  const forward = createForwarder();
+  let isDraining = false;
+
+  const server = createServer({
+    insecureHTTPParser: false,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    // Ours says which Host is missing or wrong, with a page.
+    requireHostHeader: false,
+    headersTimeout: HEADERS_MS,
+    // An upload may take hours; watchUpload judges its progress.
+    requestTimeout: 0,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectionsCheckingInterval: CHECK_EVERY_MS,
+    noDelay: true,
+    shouldUpgradeCallback: (req) => isUpgrade(lowerCased(req.rawHeaders)),
+  });
+  server.maxHeadersCount = MAX_HEADER_FIELDS;
+  server.maxRequestsPerSocket = MAX_REQUESTS_PER_SOCKET;
+  // The server never listens, but it is this event that starts its check for slow heads.
+  server.emit("listening");
+
+  function next(connection: Connection): void {
+    connection.current = undefined;
+    const { socket } = connection;
+    // After an answer that said `Connection: close` Node is ending the socket: what is pipelined behind must not run.
+    if (socket.destroyed || socket.writableEnded) {
+      connection.waiting = [];
+      return;
+    }
+    const run = connection.waiting.shift();
+    if (run !== undefined) run();
+    else if (connection.isClosing || isDraining) endSoon(socket);
+  }
+
+  function enqueue(connection: Connection, run: () => void): void {
+    if (connection.socket.writableEnded) return;
+    if (connection.current === undefined && connection.waiting.length === 0) run();
+    else if (connection.waiting.length < MAX_WAITING) connection.waiting.push(run);
+    else connection.socket.destroy();
+  }
+
+  function onRequest(req: IncomingMessage, res: ServerResponse, isExpecting: boolean): void {
+    const connection = connections.get(req.socket);
+    if (connection === undefined) {
+      req.socket.destroy();
+      return;
+    }
+    req.on("error", () => {});
+    res.on("error", () => {});
+    enqueue(connection, () => {
+      const verdict = checkRequest(req, connection.facts);
+      watchStall(req, res, options.stalledMs ?? STALLED_MS);
+      res.once("close", () => next(connection));
+      const head = verdict.head ?? unreadable(req, connection.facts);
+      const exchange = serveExchange({ context, forward, req, res, head, refusal: verdict.refusal, isExpecting });
+      if (!res.closed) connection.current = { req, exchange };
+    });
+  }
+
+  server.on("request", (req, res) => onRequest(req, res, false));
+  server.on("checkContinue", (req, res) => onRequest(req, res, true));
+  // checkRequest says 417.
+  server.on("checkExpectation", (req, res) => onRequest(req, res, false));
+
+  server.on("upgrade", (req, socket, firstBytes) => {
+    const connection = connections.get(socket);
+    if (connection === undefined) {
+      socket.destroy();
+      return;
+    }
+    enqueue(connection, () => {
+      const verdict = checkRequest(req, connection.facts);
+      const refusal = verdict.refusal ?? checkUpgrade(verdict.head);
+      connections.delete(socket);
+      if (verdict.head !== undefined && refusal === undefined) options.onUpgrade(verdict.head, socket, firstBytes);
+      else refuseUpgrade(verdict.head ?? unreadable(req, connection.facts), refusal, socket);
+    });
+  });
+  // Without a listener Node closes the connection; the method list of checkRequest would say 405 to it.
+  server.on("connect", (req, socket) => {
+    const connection = connections.get(socket);
+    connections.delete(socket);
+    if (connection === undefined || connection.current !== undefined) {
+      socket.destroy();
+      return;
+    }
+    refuseUpgrade(unreadable(req, connection.facts), checkRequest(req, connection.facts).refusal, socket);
+  });
+
+  function refuseUpgrade(head: RequestHead, refusal: Refusal | undefined, socket: Duplex): void {
+    const { status, code } = refusal ?? { status: 400, code: "GATEHOUSE_REQUEST_MALFORMED" as const };
+    const exchange = new Exchange(context, head, { kind: "refuse", site: undefined, status, code });
+    exchange.failed(code);
+    exchange.status = status;
+    sendRaw(socket, errorAnswer(status, { requestId: exchange.id, accept: valuesOf(head.headers, "accept")[0] }));
+    exchange.end();
+  }
+
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+    const connection = connections.get(socket);
+    const status = statusOf(error.code);
+    if (connection === undefined || status === undefined) {
+      socket.destroy();
+      return;
+    }
+    if (connection.isClosing) return;
+    connection.isClosing = true;
+    const { current } = connection;
+    // What comes behind a whole request does not take its answer away (RFC 9112 §9.6).
+    if (current === undefined) {
+      const pages = { requestId: "-", accept: undefined };
+      context.log.debug(
+        { event: "request.malformed", code: error.code, client: connection.facts.peerAddress },
+        "malformed request",
+      );
+      sendRaw(socket, errorAnswer(status, pages));
+    } else if (!current.req.complete) current.exchange.malformed(status);
+  });
+
+  return {
+    server,
+    accept(socket, facts) {
+      connections.set(socket, { socket, facts, current: undefined, waiting: [], isClosing: false });
+      socket.on("error", () => {});
+      socket.once("close", () => connections.delete(socket));
+      server.emit("connection", socket);
+    },
+    closeIdle: () => server.closeIdleConnections(),
+    drain() {
+      isDraining = true;
+      server.closeIdleConnections();
+    },
+    destroy() {
+      for (const socket of connections.keys()) socket.destroy();
+      // Never listening, it has nothing to close but its timer; the callback's complaint about that is expected.
+      server.close(() => {});
+    },
+    openConnections: () => connections.size,
+  };
+}
+
+/** `res.setTimeout` is no use: Node re-arms it on writes into its own buffer. The socket's own timer sees real progress. */
+function watchStall(req: IncomingMessage, res: ServerResponse, withinMs: number): void {
+  const { socket } = req;
+  if (!(socket instanceof Socket)) return;
+  socket.setTimeout(withinMs);
+  res.on("timeout", () => {
+    if (res.writableLength > 0 || socket.writableLength > 0) socket.destroy();
+    else socket.setTimeout(withinMs);
+  });
+}
+
+function endSoon(socket: Duplex): void {
+  if (socket instanceof Socket) socket.destroySoon();
+  else socket.end();
+}
+
+/** Undefined for errors of the connection itself, where nobody is left to read an answer. */
+function statusOf(code: string | undefined): number | undefined {
+  if (code === "HPE_HEADER_OVERFLOW") return 431;
+  if (code === "HPE_CHUNK_EXTENSIONS_OVERFLOW") return 413;
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return 408;
+  return code?.startsWith("HPE_") === true ? 400 : undefined;
+}
+
+/** What can be said about a head that is refused: enough for the access line and the language of the page. */
+function unreadable(req: IncomingMessage, facts: ConnectionFacts): RequestHead {
+  const all = lowerCased(req.rawHeaders.slice(0, 2 * MAX_HEADER_FIELDS));
+  const agent = valuesOf(all, "user-agent")[0];
+  const accept = valuesOf(all, "accept")[0];
+  const authority = valuesOf(all, "host")[0] ?? "";
+  return {
+    ...facts,
+    method: req.method ?? "",
+    target: (req.url ?? "").slice(0, 1_024),
+    version: req.httpVersion === "1.0" ? "1.0" : "1.1",
+    authority,
+    host: normaliseHost(authority) ?? "",
+    headers: [
+      ...(agent === undefined ? [] : ["user-agent", agent]),
+      ...(accept === undefined ? [] : ["accept", accept]),
+    ],
+    body: "none",
+    contentLength: 0,
+  };
+}

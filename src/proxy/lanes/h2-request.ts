@@ -1,0 +1,96 @@
+/**
+ * What did an HTTP/2 client ask?
+ * Owns: pseudo headers, the fields HTTP/2 forbids, cookie crumbs; the rest is judged by check-request, as in HTTP/1.
+ * Never: looks at configuration or a stream.
+ */
+import { normaliseHost } from "../rules/routes.ts";
+import { checkRequest, type ConnectionFacts, type Verdict } from "./check-request.ts";
+
+/** `malformed`: a stream error of type PROTOCOL_ERROR (RFC 9113 §8.1.1), not an answer. */
+export type H2Verdict = Verdict | { malformed: string };
+
+/** Sum of names and values, as in HTTP/1 (`maxHeaderSize` there). Node advertises a limit but does not hold to it. */
+export const MAX_HEADER_BYTES = 32_768;
+
+const PSEUDO = new Set([":method", ":scheme", ":authority", ":path"]);
+/** RFC 9113 §8.2.2: they speak of a connection that HTTP/2 does not have. */
+const FORBIDDEN = new Set(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"]);
+
+/**
+ * @param raw         flat list as it came, pseudo headers included
+ * @param endsAtHead  END_STREAM was on the HEADERS frame
+ */
+export function checkH2Request(raw: readonly string[], endsAtHead: boolean, facts: ConnectionFacts): H2Verdict {
+  const pseudo = new Map<string, string>();
+  const fields: string[] = [];
+  const cookies: string[] = [];
+  let cookieAt = -1;
+  let bytes = 0;
+  for (let at = 0; at < raw.length; at += 2) {
+    const name = raw[at] ?? "";
+    const value = raw[at + 1] ?? "";
+    bytes += name.length + value.length;
+    if (name.startsWith(":")) {
+      if (!PSEUDO.has(name) || pseudo.has(name) || fields.length > 0) return { malformed: "pseudo header" };
+      pseudo.set(name, value);
+      continue;
+    }
+    if (name !== name.toLowerCase()) return { malformed: "upper case name" };
+    if (FORBIDDEN.has(name)) return { malformed: "connection field" };
+    if (name === "te" && value.toLowerCase() !== "trailers") return { malformed: "te" };
+    if (name === "cookie") {
+      // One field per crumb compresses better; HTTP/1 allows one Cookie only (RFC 9113 §8.2.3).
+      if (cookieAt < 0) cookieAt = fields.push(name, "") - 1;
+      cookies.push(value);
+      continue;
+    }
+    fields.push(name, value);
+  }
+  if (cookieAt >= 0) fields[cookieAt] = cookies.join("; ");
+
+  const method = pseudo.get(":method");
+  const path = pseudo.get(":path");
+  if (method === undefined) return { malformed: "no :method" };
+  // Without extended CONNECT (RFC 8441) it has neither scheme nor path; a gateway dials nothing for it either way.
+  if (method !== "CONNECT" && (pseudo.get(":scheme") === undefined || path === undefined || path === "")) {
+    return { malformed: "no :scheme or :path" };
+  }
+  if (bytes > MAX_HEADER_BYTES) {
+    return { refusal: { status: 431, code: "GATEHOUSE_REQUEST_REFUSED", reason: "header size" } };
+  }
+  const authority = pseudo.get(":authority");
+  const named = agreeOnHost(authority, fields);
+  if (named === undefined) {
+    return { refusal: { status: 400, code: "GATEHOUSE_REQUEST_MALFORMED", reason: ":authority and Host" } };
+  }
+  // RFC 9113 §8.3.1: no user information, and what is no authority makes the request malformed.
+  if (authority !== undefined && method !== "CONNECT" && normaliseHost(authority) === undefined) {
+    return { malformed: ":authority" };
+  }
+  // `*` for OPTIONS, else it begins with a slash; absolute-form does not exist here (RFC 9113 §8.3.1).
+  if (path !== undefined && !path.startsWith("/") && !(path === "*" && method === "OPTIONS")) {
+    return { malformed: ":path" };
+  }
+
+  const verdict = checkRequest({ method, url: path, httpVersion: "1.1", rawHeaders: named }, facts);
+  if (verdict.refusal !== undefined) return verdict;
+  const { head } = verdict;
+  head.version = "2";
+  // Framing is END_STREAM and DATA here; a Content-Length is a promise about them that nghttp2 holds the client to.
+  if (head.body === "none" && !endsAtHead) head.body = "chunked";
+  return verdict;
+}
+
+/** The fields with exactly one Host in front; undefined when the two names of the site differ. */
+function agreeOnHost(authority: string | undefined, fields: string[]): string[] | undefined {
+  if (authority === undefined) return fields;
+  const rest: string[] = ["host", authority];
+  for (let at = 0; at < fields.length; at += 2) {
+    if (fields[at] !== "host") {
+      rest.push(fields[at] ?? "", fields[at + 1] ?? "");
+    } else if (fields[at + 1]?.toLowerCase() !== authority.toLowerCase()) {
+      return undefined;
+    }
+  }
+  return rest;
+}

@@ -1,0 +1,130 @@
+/**
+ * How do requests come over HTTP/2?
+ * Owns: sessions and their limits; a stream becomes an exchange, an answer or a reset.
+ * Never: moves body bytes; h2-relay does.
+ */
+import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { TLSSocket } from "node:tls";
+import { Exchange, type LaneContext } from "../exchange.ts";
+import { errorAnswer, redirectAnswer } from "../responses.ts";
+import type { ConnectionFacts } from "./check-request.ts";
+import { answerStream, sendAnswer, STALL_MS } from "./h2-answer.ts";
+import { boundSession, MAX_RESETS } from "./h2-bounds.ts";
+import { type LateFields, pageFacts, relayStream } from "./h2-relay.ts";
+import { checkH2Request, MAX_HEADER_BYTES } from "./h2-request.ts";
+
+export interface H2Lane {
+  accept(socket: TLSSocket, facts: ConnectionFacts): void;
+  /** GOAWAY everywhere; streams that run may end. */
+  drain(): void;
+  destroy(): void;
+}
+
+/** What a browser asks for at once; more waits in the browser. */
+const MAX_STREAMS = 100;
+/** Bytes. Bounds what one stream may have on its way to a slow target; the default of 65,535 is slow over a long way. */
+const STREAM_WINDOW = 262_144;
+/** Bytes, for all streams of a session together. */
+const SESSION_WINDOW = 1_048_576;
+
+const SESSION_OPTIONS = {
+  settings: {
+    enablePush: false,
+    maxConcurrentStreams: MAX_STREAMS,
+    initialWindowSize: STREAM_WINDOW,
+    maxHeaderListSize: MAX_HEADER_BYTES,
+  },
+  // Fields of one request, pseudo headers and cookie crumbs included: check-request's 128 and room for the crumbs.
+  maxHeaderListPairs: 160,
+  // Megabytes: the windows above, and header tables.
+  maxSessionMemory: 10,
+  maxSessionInvalidFrames: 100,
+  maxSessionRejectedStreams: 100,
+  streamResetBurst: MAX_RESETS,
+  streamResetRate: MAX_RESETS / 10,
+  // Requests are judged by check-request from the raw list; an answer goes on as the target wrote it.
+  strictSingleValueFields: false,
+  paddingStrategy: constants.PADDING_STRATEGY_NONE,
+};
+
+export function createH2Lane(context: LaneContext, options: { idleMs?: number; stallMs?: number } = {}): H2Lane {
+  const stallMs = options.stallMs ?? STALL_MS;
+  const sessions = new Set<ServerHttp2Session>();
+
+  function onStream(stream: ServerHttp2Stream, flags: number, raw: readonly string[], facts: ConnectionFacts): void {
+    stream.on("error", () => {});
+    const late: LateFields = { trailers: [] };
+    stream.on("trailers", (_fields, _flags, trailers: string[]) => (late.trailers = trailers));
+    const endsAtHead = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+    // One turn later: a stream that was reset in the packet that opened it costs no more than this line (CVE-2023-44487).
+    setImmediate(() => {
+      if (!stream.destroyed && !stream.aborted && !stream.closed) begin(stream, raw, endsAtHead, late, facts);
+    });
+  }
+
+  function begin(
+    stream: ServerHttp2Stream,
+    raw: readonly string[],
+    endsAtHead: boolean,
+    late: LateFields,
+    facts: ConnectionFacts,
+  ): void {
+    const verdict = checkH2Request(raw, endsAtHead, facts);
+    if ("malformed" in verdict) {
+      context.log.debug({ event: "request.malformed", reason: verdict.malformed }, "malformed HTTP/2 request reset");
+      stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+      return;
+    }
+    if (verdict.refusal !== undefined) {
+      const { status, reason } = verdict.refusal;
+      context.log.debug({ event: "request.refused", status, reason }, "HTTP/2 request refused");
+      sendAnswer(stream, "", errorAnswer(status, { requestId: "-", accept: undefined }), stallMs);
+      return;
+    }
+    const exchange = new Exchange(context, verdict.head);
+    const { decision } = exchange;
+    if (decision.kind === "forward") {
+      relayStream(context, stream, exchange, decision, late, stallMs);
+    } else if (decision.kind === "redirect") {
+      answerStream(stream, exchange, redirectAnswer(decision.status, decision.location), stallMs);
+    } else {
+      exchange.failed(decision.code);
+      answerStream(stream, exchange, errorAnswer(decision.status, pageFacts(exchange)), stallMs);
+    }
+    // Last of the listeners: by then everybody has said what went wrong.
+    stream.once("close", () => exchange.end());
+  }
+
+  return {
+    accept(socket, facts) {
+      const session = performServerHandshake(socket, SESSION_OPTIONS);
+      sessions.add(session);
+      session.on("error", () => {});
+      session.once("close", () => sessions.delete(session));
+      // HTTP/2 has no half-closed connections: who ends one direction has left.
+      socket.once("end", () => session.destroy());
+      session.setLocalWindowSize(SESSION_WINDOW);
+      const bounds = boundSession(session, {
+        ...options,
+        cut: () => socket.destroy(),
+        abused() {
+          context.log.warn(
+            { event: "h2.abuse", client: facts.peerAddress, resets: MAX_RESETS },
+            "HTTP/2 connection cut: its client reset streams without end",
+          );
+        },
+      });
+      session.on("stream", (stream, _headers, flags, raw) => {
+        bounds.opened(stream);
+        onStream(stream, flags, raw, facts);
+      });
+      if (context.isDraining()) session.close();
+    },
+    drain() {
+      for (const session of sessions) session.close();
+    },
+    destroy() {
+      for (const session of sessions) session.destroy();
+    },
+  };
+}

@@ -1,0 +1,59 @@
+/**
+ * How do two connections become one?
+ * Owns: bytes both ways with backpressure, half-close, the idle limit, and that both ends go together.
+ * Never: looks at the bytes.
+ */
+import type { Duplex } from "node:stream";
+
+export interface TunnelEvents {
+  fromClient(bytes: number): void;
+  fromTarget(bytes: number): void;
+  /** Once, when both ends are closed. */
+  closed(): void;
+}
+
+/** After one side is gone: what its last bytes may need to reach the other. */
+const LAST_BYTES_MS = 10_000;
+
+/** Both streams have their 'error' listener already and are not read by anybody else. */
+export function joinTunnel(client: Duplex, target: Duplex, idleMs: number, on: TunnelEvents): void {
+  const destroyBoth = (): void => {
+    client.destroy();
+    target.destroy();
+  };
+  const timer = setTimeout(destroyBoth, idleMs);
+  let open = 2;
+
+  const relay = (from: Duplex, to: Duplex, count: (bytes: number) => void): void => {
+    from.on("data", (chunk: Buffer) => {
+      timer.refresh();
+      count(chunk.length);
+      if (!to.destroyed && !to.write(chunk)) from.pause();
+    });
+    to.on("drain", () => {
+      timer.refresh();
+      from.resume();
+    });
+    // A FIN goes on as a FIN (RFC 9293 §3.6): the other direction may still have something to say.
+    from.once("end", () => to.end());
+    from.once("close", () => {
+      open--;
+      if (open === 0) {
+        clearTimeout(timer);
+        on.closed();
+      } else if (from.readableEnded && !to.destroyed && !to.writableFinished) {
+        const last = setTimeout(() => to.destroy(), LAST_BYTES_MS);
+        to.once("finish", () => to.destroy());
+        to.once("close", () => clearTimeout(last));
+      } else {
+        to.destroy();
+      }
+    });
+  };
+  relay(client, target, on.fromClient);
+  relay(target, client, on.fromTarget);
+
+  if (client.destroyed || target.destroyed) destroyBoth();
+  client.resume();
+  target.resume();
+}

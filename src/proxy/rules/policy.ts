@@ -1,0 +1,78 @@
+/**
+ * May this request go on, and as what?
+ * Owns: the one decision each lane asks for: forward, redirect or refuse.
+ * Never: does any of them.
+ */
+import { BlockList } from "node:net";
+import type { Config, RouteConfig, SiteConfig } from "../../config/model.ts";
+import type { ErrorCode } from "../../core/errors.ts";
+import type { RequestHead } from "./request-head.ts";
+import { createRouteTable, normaliseHost, type RouteTable, withoutPrefix } from "./routes.ts";
+
+/** Everything the rules know; built beside the old one at a reload and swapped by one assignment. */
+export interface Rules {
+  routes: RouteTable;
+  /** Peers whose forwarding headers are believed. */
+  trusted: BlockList;
+  /** Does the certificate of one name cover the other? For 421 (RFC 9110 §7.4): same site or covered by the same bundle. */
+  sameConnection(serverName: string, host: string): boolean;
+}
+
+/** `refuse` is any answer of our own; the one that is no error is 204 for `OPTIONS *`. */
+export type Decision =
+  | { kind: "forward"; site: SiteConfig; route: RouteConfig; /** path and query for the target */ path: string }
+  | { kind: "redirect"; site: SiteConfig | undefined; status: 301 | 302 | 307 | 308; location: string }
+  | { kind: "refuse"; site: SiteConfig | undefined; status: number; code: ErrorCode };
+
+export function createRules(config: Config): Rules {
+  const routes = createRouteTable(config.sites);
+  const trusted = new BlockList();
+  for (const cidr of config.trustedProxies) {
+    const [address = "", bits] = cidr.split("/");
+    const family = address.includes(":") ? "ipv6" : "ipv4";
+    if (bits === undefined) trusted.addAddress(address, family);
+    else trusted.addSubnet(address, Number(bits), family);
+  }
+  return {
+    routes,
+    trusted,
+    sameConnection(serverName, host) {
+      const name = normaliseHost(serverName);
+      const site = name === undefined ? undefined : routes.site(name);
+      return site !== undefined && isCoveredBy(site.name, host);
+    },
+  };
+}
+
+/** A certificate carries its site's name alone; a star stands for one label (RFC 9525 §6.3). */
+function isCoveredBy(certificateName: string, host: string): boolean {
+  if (!certificateName.startsWith("*.")) return certificateName === host;
+  const dot = host.indexOf(".");
+  return dot > 0 && host.slice(dot + 1) === certificateName.slice(2);
+}
+
+export function decide(head: RequestHead, rules: Rules, options: { draining: boolean }): Decision {
+  // Listeners are closed by now: what still comes on a kept connection is told to come back on a new one.
+  if (options.draining) return refuse(503, "GATEHOUSE_DRAINING");
+  // 421 even for a name that is ours: the client believes in a certificate that does not speak for it. Without SNI
+  // there is no such belief, so an unknown name is simply not here.
+  if (head.serverName !== undefined && !rules.sameConnection(head.serverName, head.host)) return refuse(421);
+  const site = rules.routes.site(head.host);
+  if (site === undefined) return refuse(404);
+  // RFC 9110 §9.3.7: `*` asks about the server, not about a resource of any target.
+  if (head.target === "*") return refuse(head.method === "OPTIONS" ? 204 : 400, "GATEHOUSE_REQUEST_REFUSED", site);
+  if (site.redirect !== undefined) {
+    const { to, status } = site.redirect;
+    return { kind: "redirect", site, status, location: to.replaceAll("{path}", () => head.target) };
+  }
+  const route = rules.routes.route(site, head.target);
+  if (route === undefined) return refuse(404, "GATEHOUSE_REQUEST_REFUSED", site);
+  if (site.maxBody > 0 && head.body === "length" && head.contentLength > site.maxBody) {
+    return refuse(413, "GATEHOUSE_REQUEST_REFUSED", site);
+  }
+  return { kind: "forward", site, route, path: route.strip ? withoutPrefix(head.target, route.prefix) : head.target };
+}
+
+function refuse(status: number, code: ErrorCode = "GATEHOUSE_REQUEST_REFUSED", site?: SiteConfig): Decision {
+  return { kind: "refuse", site, status, code };
+}

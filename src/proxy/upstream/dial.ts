@@ -1,0 +1,107 @@
+/**
+ * One connection to one target: how is it opened, and what does its failure mean?
+ * Owns: TCP, TLS (with session reuse), unix socket and demo dialling; error → GATEHOUSE_UPSTREAM code.
+ * Never: keeps a connection; `target-agent` does.
+ */
+import { once } from "node:events";
+import { connect as connectTcp, isIP, Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { connect as connectTls, TLSSocket } from "node:tls";
+import type { TargetConfig } from "../../config/model.ts";
+import { errorText, type ErrorCode, GatehouseError } from "../../core/errors.ts";
+
+export interface Dialler {
+  /** Returns at once; the connection may still be on its way (see isConnecting). Has its 'error' listener. */
+  dial(): Duplex;
+}
+
+/** First TCP keep-alive probe: finds a target that lost its power within a few minutes (milliseconds). */
+const KEEP_ALIVE_DELAY_MS = 60_000;
+/** Above every configurable connect limit: the last word if nobody else watches a connection that never opens. */
+const LAST_CONNECT_MS = 120_000;
+
+const securing = new WeakSet<Duplex>();
+
+export function createDialler(
+  target: TargetConfig,
+  connectDemo: () => Duplex,
+  onOpen: (socket: Duplex) => void,
+): Dialler {
+  /** The newest TLS session of this very target, so that a reconnect costs no full handshake. */
+  let session: Buffer | undefined;
+
+  function open(): Duplex {
+    const tcp = { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS, noDelay: true };
+    if (target.kind === "demo") return connectDemo();
+    if (target.kind === "unix") return connectTcp({ path: target.path });
+    if (target.kind === "http") return connectTcp({ host: target.host, port: target.port, ...tcp });
+    const serverName = target.tls.serverName ?? target.host;
+    const socket = connectTls({
+      host: target.host,
+      port: target.port,
+      ...tcp,
+      // RFC 6066 §3: no address literals in SNI. Node still checks the certificate against the host then.
+      servername: isIP(serverName) === 0 ? serverName : "",
+      rejectUnauthorized: target.tls.verify,
+      ALPNProtocols: ["http/1.1"],
+      ...(target.tls.roots === undefined ? {} : { ca: target.tls.roots }),
+      ...(session === undefined ? {} : { session }),
+    });
+    socket.on("session", (fresh) => (session = fresh));
+    // A target that changed its key refuses the old session; the next dial starts clean.
+    socket.once("error", () => (session = undefined));
+    securing.add(socket);
+    socket.once("secureConnect", () => securing.delete(socket));
+    return socket;
+  }
+
+  return {
+    dial() {
+      const socket = open();
+      socket.on("error", () => {});
+      onOpen(socket);
+      if (isConnecting(socket)) {
+        const timer = setTimeout(() => {
+          if (isConnecting(socket)) socket.destroy(new Error("connect timeout"));
+        }, LAST_CONNECT_MS).unref();
+        socket.once("close", () => clearTimeout(timer));
+        socket.once(socket instanceof TLSSocket ? "secureConnect" : "connect", () => clearTimeout(timer));
+      }
+      return socket;
+    },
+  };
+}
+
+/** TCP or TLS handshake not done yet. */
+export function isConnecting(socket: Duplex): boolean {
+  return (socket instanceof Socket && socket.connecting) || securing.has(socket);
+}
+
+/** Resolves when the target has taken the connection, TLS included. Does not destroy it on abort. */
+export async function whenConnected(socket: Duplex, signal: AbortSignal): Promise<void> {
+  const wasTls = securing.has(socket);
+  try {
+    await once(socket, wasTls ? "secureConnect" : "connect", { signal });
+  } catch (cause) {
+    throw new GatehouseError(connectFailure(cause, wasTls && socket instanceof TLSSocket && !socket.connecting), {
+      message: `The target cannot be reached: ${errorText(cause)}`,
+      hint: "Is the machine on, and does it listen on this address and port?",
+      cause,
+    });
+  }
+}
+
+/** What an error before the first request byte means. `isSecuring`: TCP stood, the TLS handshake did not. */
+export function connectFailure(error: unknown, isSecuring: boolean): ErrorCode {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code ?? "";
+  if (isTlsCode(code)) return "GATEHOUSE_UPSTREAM_TLS";
+  if (code === "ETIMEDOUT") return "GATEHOUSE_UPSTREAM_SLOW";
+  return isSecuring && code !== "ECONNREFUSED" ? "GATEHOUSE_UPSTREAM_TLS" : "GATEHOUSE_UPSTREAM_REFUSED";
+}
+
+/** Codes of OpenSSL (`ERR_SSL_…`), Node's own TLS checks and certificate verification. */
+export function isTlsCode(code: string): boolean {
+  return /^(?:ERR_SSL_|ERR_TLS_|EPROTO$|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|CRL_|INVALID_CA|INVALID_PURPOSE)/.test(
+    code,
+  );
+}

@@ -1,0 +1,126 @@
+/**
+ * How do we reach a target?
+ * Owns: kept-alive connections per target, bounded, with connect deadlines; the raw connection for a tunnel.
+ * Never: decides which target.
+ */
+import type { Agent } from "node:http";
+import type { Duplex } from "node:stream";
+import type { TargetConfig } from "../../config/model.ts";
+import { GatehouseError } from "../../core/errors.ts";
+import { createDialler, type Dialler, isConnecting, whenConnected } from "./dial.ts";
+import { TargetAgent } from "./target-agent.ts";
+
+export interface UpstreamPool {
+  /** For http.request({ agent }): dials plain, TLS, unix socket or the in-process demo. */
+  agentFor(target: TargetConfig): Agent;
+  /** The same without kept connections: for the one retry after a kept one turned out dead. */
+  freshAgentFor(target: TargetConfig): Agent;
+  /** A connection of its own, for an upgrade. @throws GATEHOUSE_UPSTREAM_REFUSED, _SLOW, _TLS */
+  connect(target: TargetConfig, options: { withinMs: number; signal: AbortSignal }): Promise<Duplex>;
+  /** Is it time for a line about this target's failures? Then how many were not told since the last one. */
+  mayReport(target: TargetConfig): number | undefined;
+  /** Open sockets now, idle ones included: tests hold this to a baseline. */
+  openSockets(): number;
+  /** Close idle ones now and the rest when they end. */
+  close(): void;
+}
+
+/** Targets come from the configuration; past this, those of earlier configurations are forgotten when they are quiet. */
+const MAX_WAYS = 512;
+
+/** A target that is off would otherwise fill the log at the pace of its visitors; the access line has every failure. */
+const REPORT_EVERY_MS = 10_000;
+
+interface Way {
+  dialler: Dialler;
+  kept: TargetAgent;
+  fresh: TargetAgent;
+  reportedAt: number;
+  unsaid: number;
+}
+
+export function createUpstreamPool(options: { connectDemo(): Duplex }): UpstreamPool {
+  const ways = new Map<string, Way>();
+  const open = new Set<Duplex>();
+  let isClosed = false;
+
+  function wayTo(target: TargetConfig): Way {
+    const key = keyOf(target);
+    let way = ways.get(key);
+    if (way === undefined) {
+      if (ways.size >= MAX_WAYS) forgetQuiet(ways);
+      const dialler = createDialler(target, options.connectDemo, (socket) => {
+        open.add(socket);
+        socket.once("close", () => open.delete(socket));
+      });
+      way = {
+        dialler,
+        kept: new TargetAgent(dialler, { keepAlive: true }),
+        fresh: new TargetAgent(dialler, { keepAlive: false }),
+        reportedAt: -REPORT_EVERY_MS,
+        unsaid: 0,
+      };
+      if (isClosed) way.kept.retire();
+      ways.set(key, way);
+    }
+    return way;
+  }
+
+  return {
+    agentFor: (target) => wayTo(target).kept,
+    freshAgentFor: (target) => wayTo(target).fresh,
+    async connect(target, { withinMs, signal }) {
+      if (signal.aborted) throw gone(signal);
+      const socket = wayTo(target).dialler.dial();
+      if (!isConnecting(socket)) return socket;
+      const within = AbortSignal.timeout(withinMs);
+      try {
+        await whenConnected(socket, AbortSignal.any([signal, within]));
+        return socket;
+      } catch (cause) {
+        socket.destroy();
+        if (signal.aborted) throw gone(signal);
+        if (within.aborted)
+          throw new GatehouseError("GATEHOUSE_UPSTREAM_SLOW", {
+            message: "The target did not accept a connection in time.",
+            cause,
+          });
+        throw cause;
+      }
+    },
+    mayReport(target) {
+      const way = wayTo(target);
+      const now = performance.now();
+      if (now - way.reportedAt < REPORT_EVERY_MS) {
+        way.unsaid++;
+        return undefined;
+      }
+      const { unsaid } = way;
+      way.reportedAt = now;
+      way.unsaid = 0;
+      return unsaid;
+    },
+    openSockets: () => open.size,
+    close() {
+      isClosed = true;
+      for (const { kept } of ways.values()) kept.retire();
+    },
+  };
+}
+
+function forgetQuiet(ways: Map<string, Way>): void {
+  for (const [key, { kept, fresh }] of ways) if (kept.isQuiet() && fresh.isQuiet()) ways.delete(key);
+}
+
+function gone(signal: AbortSignal): GatehouseError {
+  return new GatehouseError("GATEHOUSE_CLIENT_GONE", {
+    message: "The client left before the target was reached.",
+    cause: signal.reason,
+  });
+}
+
+/** Two targets share connections only if every fact that decides whom we talk to is the same (CVE-2026-56850 class). */
+function keyOf(target: TargetConfig): string {
+  const { verify, roots, serverName } = target.tls;
+  return JSON.stringify([target.kind, target.host, target.port, target.path, verify, roots, serverName]);
+}

@@ -1,0 +1,94 @@
+/**
+ * A client names a server: which certificate is that, if any?
+ * Owns: the match (exact before one label of wildcard) and what is said when there is none.
+ * Never: waits, reads a disk or orders: a handshake gets what there is. Never serves another site's certificate.
+ */
+import type { SecureContext } from "node:tls";
+import { LRUCache } from "lru-cache";
+import { errorText } from "../core/errors.ts";
+import { type Clock, systemClock } from "../core/time.ts";
+import type { Logger } from "../observe/log.ts";
+import type { Contexts } from "./contexts.ts";
+
+export type Choice = { context: SecureContext } | { refused: "unknown" | "pending" };
+
+/** RFC 1035 §2.3.4. SNI has no trailing dot (RFC 6066 §3), but clients exist that send it. */
+const MAX_NAME_CHARS = 253;
+
+/**
+ * Only what a configured name can hold, folded: nothing else can match, `*` included. ASCII is checked before folding,
+ * because `toLowerCase` makes a `k` of the Kelvin sign.
+ */
+const NAME = /^[A-Za-z0-9._-]+$/;
+
+/** A browser retries within seconds, a scanner for days: the same sentence once in this time is enough. */
+const SAY_AGAIN_AFTER_MS = 300_000;
+/** Only configured names get in; thousands of them pending at once is one problem, not thousands. */
+const MAX_SAID = 1_000;
+
+export interface SniOptions {
+  /** Configured site names, lower case, wildcards as `*.example.org`. Asked at every handshake. */
+  names(): ReadonlySet<string>;
+  contexts: Contexts;
+  log: Logger;
+  clock?: Clock;
+}
+
+export interface SniChooser {
+  chooseContext(serverName: string): Choice;
+}
+
+export function createSniChooser({ names, contexts, log, clock = systemClock }: SniOptions): SniChooser {
+  const lastSaid = new LRUCache<string, number>({ max: MAX_SAID });
+
+  const sayOnce = (name: string, say: () => void): void => {
+    const now = clock.now();
+    const last = lastSaid.get(name);
+    if (last !== undefined && Math.abs(now - last) < SAY_AGAIN_AFTER_MS) return;
+    lastSaid.set(name, now);
+    say();
+  };
+
+  return {
+    chooseContext(serverName) {
+      const site = siteOf(serverName, names());
+      if (site === undefined) return { refused: "unknown" };
+      try {
+        const context = contexts.find(site);
+        if (context !== undefined) return { context };
+        sayOnce(site, () =>
+          log.warn(
+            { event: "tls.certificate_pending", name: site, code: "GATEHOUSE_CERTIFICATE_PENDING" },
+            "handshake refused: this site has no certificate yet",
+          ),
+        );
+      } catch (error) {
+        sayOnce(site, () =>
+          log.error(
+            {
+              event: "tls.certificate_unusable",
+              name: site,
+              code: "GATEHOUSE_BUNDLE_DAMAGED",
+              reason: errorText(error),
+            },
+            "handshake refused: this site's certificate cannot be used",
+          ),
+        );
+      }
+      return { refused: "pending" };
+    },
+  };
+}
+
+/** The configured name that a client means, in constant time, or undefined. */
+function siteOf(serverName: string, names: ReadonlySet<string>): string | undefined {
+  if (serverName.length > MAX_NAME_CHARS + 1) return undefined;
+  const bare = serverName.endsWith(".") ? serverName.slice(0, -1) : serverName;
+  if (bare.length > MAX_NAME_CHARS || !NAME.test(bare)) return undefined;
+  const name = bare.toLowerCase();
+  if (names.has(name)) return name;
+  const dot = name.indexOf(".");
+  if (dot < 1) return undefined;
+  const wildcard = `*${name.slice(dot)}`;
+  return names.has(wildcard) ? wildcard : undefined;
+}

@@ -1,0 +1,75 @@
+/**
+ * What a running Gatehouse would answer, for the tests of the admin socket and the command line.
+ */
+import type { AdminActions } from "../../src/admin/actions.ts";
+
+const HOUR = 3_600_000;
+
+export function adminActions(special: Partial<AdminActions> = {}): AdminActions {
+  const now = Date.now();
+  return {
+    status: () =>
+      Promise.resolve({
+        version: "9.8.7",
+        pid: 4711,
+        startedAt: now - 3 * HOUR,
+        configFile: "/etc/gatehouse/gatehouse.yaml",
+        isDraining: false,
+        listeners: [
+          { kind: "https", host: "::", port: 443 },
+          { kind: "http", host: "0.0.0.0", port: 80 },
+        ],
+        sites: [
+          {
+            name: "ha.example.org",
+            routes: [
+              { prefix: "/api/", target: "10.0.0.5:3000" },
+              { prefix: "/", target: "192.168.0.200:8123" },
+            ],
+            redirect: undefined,
+          },
+          { name: "old.example.org", routes: [], redirect: "https://ha.example.org{path}" },
+        ],
+        quarantined: [{ name: "bad.example.org", finding: "gatehouse.yaml:9:5  sites  unknown key" }],
+        certificates: { valid: 1, pending: 1, expired: 0, refused: 0 },
+        openConnections: 12,
+        lastReload: undefined,
+      }),
+    certificates: () =>
+      Promise.resolve([
+        {
+          name: "ha.example.org",
+          state: "valid",
+          issuer: "Example CA E5",
+          notBefore: now - 24 * HOUR,
+          notAfter: now + 41 * 24 * HOUR + HOUR / 2,
+          nextTry: now + 20 * 24 * HOUR + HOUR / 2,
+          lastError: undefined,
+          consecutiveFailures: 0,
+        },
+        {
+          name: "new.example.org",
+          state: "pending",
+          issuer: undefined,
+          notBefore: undefined,
+          notAfter: undefined,
+          nextTry: now + HOUR / 2,
+          lastError: "no answer on port 80\u001b[2J; forward it",
+          consecutiveFailures: 3,
+        },
+        {
+          name: "late.example.org",
+          state: "expired",
+          issuer: "Example CA E5",
+          notBefore: now - 91 * 24 * HOUR,
+          notAfter: now - 24 * HOUR,
+          nextTry: now - 1_000,
+          lastError: "refused",
+          consecutiveFailures: 9,
+        },
+      ]),
+    health: () => Promise.resolve({ ok: true, problems: [] }),
+    reload: () => Promise.resolve({ ok: true, findings: [] }),
+    ...special,
+  };
+}

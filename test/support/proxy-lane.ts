@@ -1,0 +1,172 @@
+/**
+ * A real compat lane on a loopback port, with real rules and a real upstream pool; log and metrics are kept for looking at.
+ */
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
+import { Writable } from "node:stream";
+import type { TestContext } from "node:test";
+import type { Config, RouteConfig, SiteConfig, TargetConfig } from "../../src/config/model.ts";
+import type { ExchangeRecord } from "../../src/observe/access-log.ts";
+import { createLog, type Logger } from "../../src/observe/log.ts";
+import type { Metrics } from "../../src/observe/metrics.ts";
+import { createDemo } from "../../src/proxy/demo.ts";
+import type { LaneContext } from "../../src/proxy/exchange.ts";
+import { createHomeAssistantHint } from "../../src/proxy/home-assistant.ts";
+import { type CompatLane, createCompatLane } from "../../src/proxy/lanes/compat.ts";
+import type { ConnectionFacts } from "../../src/proxy/lanes/check-request.ts";
+import type { RequestHead } from "../../src/proxy/rules/request-head.ts";
+import { createRules } from "../../src/proxy/rules/policy.ts";
+import { createUpstreamPool, type UpstreamPool } from "../../src/proxy/upstream/pool.ts";
+
+export function targetConfig(port: number, changes: Partial<TargetConfig> = {}): TargetConfig {
+  return {
+    kind: "http",
+    text: `127.0.0.1:${port}`,
+    host: "127.0.0.1",
+    port,
+    path: "",
+    tls: { verify: true, roots: undefined, serverName: undefined },
+    ...changes,
+  };
+}
+
+export function siteConfig(name: string, target: TargetConfig, changes: Partial<SiteConfig> = {}): SiteConfig {
+  const route: RouteConfig = { prefix: "/", target, strip: false };
+  return {
+    name,
+    routes: [route],
+    redirect: undefined,
+    maxBody: 0,
+    timeouts: { connectMs: 5_000, firstByteMs: 5_000, idleMs: 5_000, tunnelIdleMs: 5_000 },
+    forwardingHeaders: true,
+    responseHeaders: new Map(),
+    ...changes,
+  };
+}
+
+export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Config> = {}): Config {
+  return {
+    file: "",
+    listen: { https: [], http: [] },
+    state: "",
+    admin: "",
+    acme: {
+      email: undefined,
+      caName: "local",
+      directoryUrl: undefined,
+      caRoots: undefined,
+      isPublic: false,
+      renewAtShare: undefined,
+    },
+    sites,
+    quarantined: [],
+    trustedProxies: [],
+    drainMs: 1_000,
+    metrics: undefined,
+    log: { level: "debug", access: true, pretty: false },
+    ...changes,
+  };
+}
+
+export interface Recorded {
+  access: ExchangeRecord[];
+  upstreamErrors: string[];
+  started: number;
+  lines: Record<string, unknown>[];
+}
+
+/** Everything a lane is given, with the outcomes kept. */
+export function laneContext(
+  t: TestContext,
+  config: Config,
+): { context: LaneContext; recorded: Recorded; upstream: UpstreamPool; state: { draining: boolean } } {
+  const recorded: Recorded = { access: [], upstreamErrors: [], started: 0, lines: [] };
+  const demo = createDemo();
+  const upstream = createUpstreamPool({ connectDemo: () => demo.connect() });
+  t.after(() => {
+    upstream.close();
+    demo.close();
+  });
+  const destination = new Writable({
+    write(chunk: Buffer, _, done) {
+      for (const line of chunk.toString().split("\n")) {
+        if (line.startsWith("{")) recorded.lines.push(JSON.parse(line) as Record<string, unknown>);
+      }
+      done();
+    },
+  });
+  const log: Logger = createLog({ level: "debug", pretty: false, destination });
+  const metrics: Metrics = {
+    setSites: () => {},
+    exchangeStarted: () => void recorded.started++,
+    exchangeEnded: () => {},
+    upgradeOpened: () => {},
+    upgradeClosed: () => {},
+    upstreamError: (_, __, reason) => void recorded.upstreamErrors.push(reason),
+    connectionOpened: () => {},
+    connectionClosed: () => {},
+    connectionRejected: () => {},
+    handshake: () => {},
+    certificate: () => {},
+    acmeOrder: () => {},
+    acmeConsecutiveFailures: () => {},
+    reload: () => {},
+    scrape: () => Promise.resolve({ contentType: "", body: "" }),
+  };
+  const rules = createRules(config);
+  const state = { draining: false };
+  const context: LaneContext = {
+    rules: () => rules,
+    isDraining: () => state.draining,
+    upstream,
+    log,
+    access: { write: (record) => void recorded.access.push(record) },
+    metrics,
+    homeAssistant: createHomeAssistantHint({ log, upstream }),
+  };
+  return { context, recorded, upstream, state };
+}
+
+export interface RunningLane {
+  port: number;
+  lane: CompatLane;
+  recorded: Recorded;
+  upstream: UpstreamPool;
+  upgrades: { head: RequestHead; firstBytes: Buffer }[];
+  state: { draining: boolean };
+}
+
+export async function startLane(
+  t: TestContext,
+  config: Config,
+  facts: Partial<ConnectionFacts> = {},
+  limits: { stalledMs?: number } = {},
+): Promise<RunningLane> {
+  const { context, recorded, upstream, state } = laneContext(t, config);
+  const upgrades: RunningLane["upgrades"] = [];
+  const lane = createCompatLane(context, {
+    ...limits,
+    onUpgrade(head, socket, firstBytes) {
+      upgrades.push({ head, firstBytes });
+      socket.end("HTTP/1.1 101 Switching Protocols\r\n\r\n");
+    },
+  });
+  const server = createServer((socket) => {
+    lane.accept(socket, {
+      peerAddress: socket.remoteAddress ?? "",
+      peerPort: socket.remotePort ?? 0,
+      localPort: socket.localPort ?? 0,
+      serverName: undefined,
+      tlsVersion: undefined,
+      scheme: "https",
+      ...facts,
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => {
+    lane.destroy();
+    server.close();
+  });
+  return { port: (server.address() as AddressInfo).port, lane, recorded, upstream, upgrades, state };
+}
