@@ -119,7 +119,7 @@ const keyOf = (kind: ListenerKind, address: ListenAddress): string =>
 const portOf = (address: ListenAddress): number | undefined => ("fd" in address ? undefined : address.port);
 
 /** What a failed bind means, for a person with a terminal. */
-function listenFailure(error: NodeJS.ErrnoException, address: ListenAddress): GatehouseError {
+export function listenFailure(error: NodeJS.ErrnoException, address: ListenAddress): GatehouseError {
   const where = "fd" in address ? `file descriptor ${address.fd}` : `port ${address.port}`;
   const port = portOf(address) ?? 0;
   const cause = error;

@@ -15,6 +15,8 @@ export interface TlsFrontOptions {
   ticketKeys: Buffer;
   log: Logger;
   metrics: Metrics;
+  /** Default 10 s. */
+  handshakeMs?: number | undefined;
   /** The handshake is done. */
   secured(socket: TLSSocket, raw: Socket): void;
 }
@@ -44,7 +46,7 @@ const MINUTE_MS = 60_000;
 const UNRECOGNIZED_NAME = Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70]);
 
 export function createTlsFront(options: TlsFrontOptions): TlsFront {
-  const { log, metrics } = options;
+  const { log, metrics, handshakeMs = HANDSHAKE_MS } = options;
   const refusals = createRefusalLog(log);
   /** Connections in their handshake, by the peer's address and port: all that a TLSSocket tells of its connection. */
   const shaking = new Map<string, Handshake>();
@@ -53,7 +55,7 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
     key: options.fallback.keyPem,
     cert: options.fallback.certificatePem,
     ...tlsSettings,
-    handshakeTimeout: HANDSHAKE_MS,
+    handshakeTimeout: handshakeMs,
     sessionTimeout: SESSION_SECONDS,
     ticketKeys: options.ticketKeys,
     ALPNProtocols: ["h2", "http/1.1"],
@@ -103,7 +105,7 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
     accept(raw) {
       const key = keyOf(raw);
       // Node's own handshakeTimeout is an idle timer: a ClientHello dripped byte by byte kept it away for minutes.
-      const entry: Handshake = { raw, outcome: "failed", timer: setTimeout(() => raw.destroy(), HANDSHAKE_MS) };
+      const entry: Handshake = { raw, outcome: "failed", timer: setTimeout(() => raw.destroy(), handshakeMs) };
       shaking.set(key, entry);
       raw.once("close", () => {
         clearTimeout(entry.timer);

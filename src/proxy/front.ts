@@ -29,8 +29,17 @@ export interface FrontOptions {
   answerChallenge(host: string, token: string): Promise<string | undefined>;
   /** Port of `https://` in redirects. Default: the first HTTPS listener's, or 443 when there is none. */
   publicHttpsPort?: number;
-  /** For tests: smaller bounds. Milliseconds: an HTTP/2 session without streams; a client that does not read. */
-  limits?: { total?: number; perStranger?: number; perNeighbour?: number; idleMs?: number; stallMs?: number };
+  /** For tests: smaller bounds. */
+  limits?: {
+    total?: number;
+    perStranger?: number;
+    perNeighbour?: number;
+    /** An HTTP/2 session without streams. */
+    idleMs?: number;
+    /** An HTTP/2 client that does not read. */
+    stallMs?: number;
+    handshakeMs?: number;
+  };
 }
 
 export interface Front {
@@ -71,6 +80,7 @@ export function createFront(options: FrontOptions): Front {
     chooseContext: options.chooseContext,
     fallback: options.fallback,
     ticketKeys: options.ticketKeys,
+    handshakeMs: options.limits?.handshakeMs,
     log,
     metrics,
     secured(socket, raw) {

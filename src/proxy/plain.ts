@@ -40,6 +40,8 @@ const CHECK_EVERY_MS = 2_000;
 
 export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOptions): PlainLane {
   const sockets = new Map<Duplex, ConnectionFacts>();
+  /** With a request under way. */
+  const answering = new Set<Duplex>();
   const server = createServer({
     insecureHTTPParser: false,
     maxHeaderSize: MAX_HEADER_BYTES,
@@ -60,6 +62,8 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
     req.on("error", () => {});
     res.on("error", () => {});
     const facts = sockets.get(req.socket);
+    answering.add(req.socket);
+    res.once("close", () => answering.delete(req.socket));
     const token = tokenOf(req.url ?? "");
     if (facts === undefined) req.socket.destroy();
     else if (token === undefined) redirect(req, res, facts);
@@ -156,11 +160,15 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
     accept(socket, facts) {
       sockets.set(socket, facts);
       socket.on("error", () => {});
-      socket.once("close", () => sockets.delete(socket));
+      socket.once("close", () => {
+        sockets.delete(socket);
+        answering.delete(socket);
+      });
       server.emit("connection", socket);
     },
     drain() {
-      server.closeIdleConnections();
+      // Not closeIdleConnections(): Node counts a connection without its first request (a browser's spare one) as busy.
+      for (const socket of sockets.keys()) if (!answering.has(socket)) socket.end();
     },
     destroy() {
       for (const socket of sockets.keys()) socket.destroy();

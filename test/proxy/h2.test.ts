@@ -234,7 +234,7 @@ const BROKEN: [string, string, string, string | undefined, ("end" | "destroy")?]
     "a broken chunk",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\nzz\r\n",
     "200 RST INTERNAL_ERROR",
-    "GATEHOUSE_UPSTREAM_GARBAGE",
+    "GATEHOUSE_UPSTREAM_RESET",
   ],
   [
     "a body longer than it says (T19)",

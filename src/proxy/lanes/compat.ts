@@ -193,7 +193,10 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     closeIdle: () => server.closeIdleConnections(),
     drain() {
       isDraining = true;
-      server.closeIdleConnections();
+      // Not closeIdleConnections(): Node counts a connection without its first request (a browser's spare one) as busy.
+      for (const { socket, current, waiting } of connections.values()) {
+        if (current === undefined && waiting.length === 0) endSoon(socket);
+      }
     },
     destroy() {
       for (const socket of connections.keys()) socket.destroy();

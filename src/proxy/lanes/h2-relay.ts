@@ -67,7 +67,8 @@ export function relayStream(
     }
     if (stream.destroyed || stream.closed) return;
     // Never END_STREAM after a part of the body: a short answer must not look whole.
-    if (stream.headersSent) cutStream(stream);
+    // What came before the end goes out first; a turn later it is with nghttp2.
+    if (stream.headersSent) setImmediate(() => cutStream(stream));
     else answerStream(stream, exchange, errorAnswer(status, pageFacts(exchange)), stallMs);
   };
   const malformed = (): void => {

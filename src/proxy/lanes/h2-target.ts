@@ -32,8 +32,6 @@ export interface TargetEvents {
   failed(error: GatehouseError): void;
 }
 
-/** Answer heads of home machines are small; a page with many cookies and a long CSP is 8 KiB. */
-const MAX_ANSWER_HEAD = 65_536;
 /** Sent twice they do what they do once (RFC 9110 §9.2.2). */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH"]);
 /** Methods whose request without a body carries no Content-Length either (RFC 9110 §8.6). */
@@ -63,7 +61,6 @@ export function callTarget(context: LaneContext, exchange: Exchange, forward: Fo
       path: forward.path,
       headers,
       setHost: false,
-      maxHeaderSize: MAX_ANSWER_HEAD,
     });
     request.on("socket", (given) => {
       socket = given;
@@ -93,8 +90,9 @@ export function callTarget(context: LaneContext, exchange: Exchange, forward: Fo
       on.response(message);
     });
     request.on("error", (error: NodeJS.ErrnoException) => {
-      if (isOver || request !== current) return;
-      const isDeadOnArrival = request.reusedSocket && !hasAnswered && isReset(error);
+      // After the head, what happens to the answer is seen on the answer itself.
+      if (isOver || request !== current || hasAnswered) return;
+      const isDeadOnArrival = request.reusedSocket && isReset(error);
       // A kept connection that the target closed in this very moment (RFC 9112 §9.3.1): asked once more on a new one.
       if (isDeadOnArrival && !isRetry && head.body === "none" && IDEMPOTENT.has(head.method)) {
         isConnected = false;
