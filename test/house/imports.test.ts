@@ -17,8 +17,10 @@ const LEVELS: Record<string, number> = Object.fromEntries(
     ["config", "storage", "observe", "dns"],
     ["tls", "acme", "proxy", "forward", "network"],
     ["admin", "cluster", "doctor"],
-    // Joins tls and acme for edge, which stays the only file that sees every room.
+    // Joins tls and acme for the keeping half.
     ["issuing"],
+    // The two halves of an edge, which meet in edge alone: the only file that sees every room.
+    ["keeping", "serving"],
     ["edge"],
     ["cli"],
   ].flatMap((rooms, level) => rooms.map((room) => [room, level])),
@@ -151,6 +153,7 @@ const refused: [file: string, text: string, because: RegExp][] = [
   ["core/names.ts", 'import { log } from "../observe/log.ts";', /core \(level 0\) is below observe/],
   ["tls/sni.ts", 'import { front } from "../proxy/front.ts";', /both on level 2; they meet in edge\.ts/],
   ["tls/sni.ts", 'import type { Front } from "../proxy/front.ts";', /both on level 2/],
+  ["serving.ts", 'import { createKeeping } from "./keeping/keeping.ts";', /both on level 5; they meet in edge\.ts/],
   ["admin/server.ts", 'import { doctor } from "../doctor/checks.ts";', /both on level 3/],
   ["proxy/front.ts", 'import { loadConfig } from "../config/load.ts";', /types alone/],
   ["proxy/front.ts", 'import { type Config, loadConfig } from "../config/load.ts";', /types alone/],

@@ -1,0 +1,48 @@
+/**
+ * Who serves clients, and what do they ask of the one that keeps?
+ * Owns: the seam between the two halves of an edge. In one process it is direct calls, with workers it is messages.
+ * Never: does either.
+ */
+import type { Config } from "../config/model.ts";
+import type { CertificateBundle } from "../storage/bundles.ts";
+
+export interface Bound {
+  host: string;
+  port: number;
+}
+
+export interface Addresses {
+  https: Bound[];
+  http: Bound[];
+}
+
+/** The half that clients meet: listeners, TLS, lanes, targets, access log. It reads no disk and orders nothing. */
+export interface Serving {
+  /**
+   * Serve this configuration from now on, listeners included. The first call starts.
+   *
+   * @throws GATEHOUSE_PORT_IN_USE, GATEHOUSE_PORT_FORBIDDEN, GATEHOUSE_LISTEN_FAILED: then nothing has changed
+   */
+  apply(config: Config): Promise<void>;
+  /** A certificate was issued: new handshakes get it. One that cannot be used is logged, and the one before it stays. */
+  setBundle(bundle: CertificateBundle): void;
+  /** 48 bytes; see tls/tickets. */
+  setTicketKeys(keys: Buffer): void;
+  /** What is really listened on (port 0 resolved). */
+  addresses(): Addresses;
+  openConnections(): number;
+  /** No new connections; what is under way has this long. */
+  drain(options: { withinMs: number }): Promise<void>;
+  /** Everything of a client goes now. */
+  destroy(): void;
+  /** The rest: targets, timers. After `drain`, or after an `apply` that failed at the start. Idempotent. */
+  close(): void;
+}
+
+/** The other half, as the serving one sees it: storage, certificates, schedules. */
+export interface Keeper {
+  /** What is stored for a site's name; undefined when nothing whole is. Never rejects: a failure is logged there. */
+  bundle(name: string): Promise<CertificateBundle | undefined>;
+  /** The key authorization for port 80, or undefined for 404. Never rejects. */
+  answerChallenge(host: string, token: string): Promise<string | undefined>;
+}

@@ -1,0 +1,230 @@
+/**
+ * Who keeps the house while others open the door?
+ * Owns: the keeping half of an edge, once per Gatehouse: storage, certificates and who signs them, the admin socket, the
+ *   metrics listener, the companions, and the order in which a reload reaches all of them.
+ * Never: touches a client's connection.
+ */
+import { isDeepStrictEqual } from "node:util";
+import { createChallenges } from "../acme/challenges.ts";
+import type { AdminActions } from "../admin/actions.ts";
+import { createAdminServer } from "../admin/server.ts";
+import type { Bound, Keeper, Serving } from "../cluster/contract.ts";
+import type { Config, ListenAddress } from "../config/model.ts";
+import { errorText } from "../core/errors.ts";
+import { systemClock } from "../core/time.ts";
+import { createIssuing, localRootFile } from "../issuing.ts";
+import { createObserveServer, type ObserveServer } from "../observe/health.ts";
+import type { Logger } from "../observe/log.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import { createBundleStore } from "../storage/bundles.ts";
+import { createFileStorage } from "../storage/files.ts";
+import { createAnswers } from "./answers.ts";
+import type { Companion } from "./companion.ts";
+import { createReloading } from "./reloading.ts";
+
+export interface KeepingOptions {
+  log: Logger;
+  version: string;
+  metrics: Metrics;
+  /** Reads the file again. @throws GATEHOUSE_CONFIG_INVALID */
+  load(): Promise<Config>;
+  /** Built by edge, told in this order. */
+  companions: readonly Companion[];
+  /** Answers of the companions, beside those that every Gatehouse gives. */
+  actions: Partial<AdminActions>;
+}
+
+export interface Keeping extends Keeper {
+  /** Opens everything, the serving half included. @throws what `startEdge` throws; then nothing is left open */
+  start(serving: Serving): Promise<void>;
+  config(): Config;
+  /** One at a time. @throws what made it keep the old */
+  reload(reason: string): Promise<void>;
+  /** Reloads and orders come to their end while the other half drains. */
+  drain(drainServing: () => Promise<void>): Promise<void>;
+}
+
+interface Observing {
+  server: ObserveServer;
+  wanted: ListenAddress;
+  bound: Bound;
+}
+
+/** @throws GATEHOUSE_STORAGE_FAILED */
+export async function createKeeping(first: Config, options: KeepingOptions): Promise<Keeping> {
+  const { log, version, metrics, companions } = options;
+  const startedAt = systemClock.now();
+  let config = first;
+  let serving: Serving | undefined;
+  let isDraining = false;
+  let isListening = false;
+  let observing: Observing | undefined;
+
+  const storage = await createFileStorage(first.state, {
+    onWarning: (message, hint) => log.warn({ event: "storage.warning", hint }, message),
+  });
+  const bundles = createBundleStore(storage, (name, generation, reason) =>
+    log.error(
+      { event: "certificate.damaged", name, generation, reason },
+      "a stored certificate is damaged and was left out",
+    ),
+  );
+  const challenges = createChallenges({ storage, clock: systemClock });
+  const issuingFor = (wanted: Config) =>
+    createIssuing(wanted.acme, {
+      storage,
+      bundles,
+      challenges,
+      log,
+      metrics,
+      version,
+      onIssued: (bundle) => serving?.setBundle(bundle),
+    });
+  let scheduler = issuingFor(first);
+  const reloading = createReloading({ load: options.load, swap, log, metrics, clock: systemClock });
+  let closeAdmin: () => Promise<void> = async () => {};
+
+  /** Opens what is asked for when it is another one; closing the old and taking the new is the second step. */
+  async function openObserving(wanted: ListenAddress | undefined): Promise<Observing | undefined> {
+    if (wanted === undefined || isDeepStrictEqual(wanted, observing?.wanted)) return undefined;
+    const readiness = () => ({ isListening, isConfigured: true, isDraining });
+    const server = createObserveServer({ metrics, readiness, log });
+    return { server, wanted, bound: await server.listen(wanted) };
+  }
+
+  async function observeBy(opened: Observing | undefined, wanted: ListenAddress | undefined): Promise<void> {
+    if (opened === undefined && wanted !== undefined) return;
+    const last = observing;
+    observing = opened;
+    await last?.server.close();
+  }
+
+  async function swap(next: Config): Promise<void> {
+    // Both open what is new before they close what is gone; when a port is taken, nothing has changed yet.
+    const opened = await openObserving(next.metrics?.listen);
+    try {
+      await serving?.apply(next);
+    } catch (error) {
+      await opened?.server.close();
+      throw error;
+    }
+    await observeBy(opened, next.metrics?.listen);
+    const last = config;
+    config = next;
+    sayQuarantined(next);
+    if (!isDeepStrictEqual(next.acme, last.acme)) {
+      await scheduler.stop();
+      scheduler = issuingFor(next);
+    }
+    scheduler.setNames(next.sites.map(({ name }) => name));
+    await tellCompanions();
+    const fixed = (one: Config) => ({ state: one.state, admin: one.admin, "log.format": one.log.pretty });
+    if (!isDeepStrictEqual(fixed(next), fixed(last))) {
+      const keys = Object.keys(fixed(next));
+      log.warn({ event: "config.needs_restart", keys }, "a change of one of these takes effect at the next start");
+    }
+  }
+
+  function sayQuarantined({ quarantined }: Config): void {
+    for (const { name, finding } of quarantined) {
+      log.error({ event: "site.quarantined", name, finding }, "a site was left out, the others run");
+    }
+  }
+
+  async function tellCompanions(): Promise<void> {
+    for (const companion of companions) {
+      await attempt(companion.name, () => companion.apply(config));
+    }
+  }
+
+  /** One room's trouble is not the next one's. */
+  async function attempt(name: string, act: () => void | Promise<void>): Promise<void> {
+    try {
+      await act();
+    } catch (error) {
+      log.error(
+        { event: "companion.failed", companion: name, err: error },
+        "a part of Gatehouse failed, the rest runs",
+      );
+    }
+  }
+
+  const closeAll = async (): Promise<void> => {
+    serving?.close();
+    await observing?.server.close();
+    await closeAdmin();
+  };
+
+  return {
+    async bundle(name) {
+      try {
+        return await bundles.load(name);
+      } catch (error) {
+        // One unreadable certificate must not keep the others from serving; the scheduler says it again and retries.
+        log.error(
+          { event: "certificate.unreadable", name, reason: errorText(error) },
+          "a stored certificate cannot be read",
+        );
+        return undefined;
+      }
+    },
+    answerChallenge: (host, token) => challenges.answerChallenge(host, token),
+    config: () => config,
+    reload: (reason) => reloading.reload(reason),
+
+    async start(given) {
+      serving = given;
+      const actions: AdminActions = {
+        ...createAnswers({
+          version,
+          startedAt,
+          config: () => config,
+          serving: given,
+          isListening: () => isListening,
+          isDraining: () => isDraining,
+          metricsBound: () => observing?.bound,
+          certificates: () => scheduler.status(),
+          lastReload: () => reloading.last(),
+          reload: (reason) => reloading.reload(reason),
+        }),
+        ...options.actions,
+      };
+      const admin = createAdminServer({ path: first.admin, actions, log });
+      closeAdmin = () => admin.close();
+      try {
+        await admin.listen();
+        await given.apply(first);
+        observing = await openObserving(first.metrics?.listen);
+      } catch (error) {
+        given.destroy();
+        await closeAll();
+        throw error;
+      }
+      isListening = true;
+      sayQuarantined(first);
+      metrics.reload(true);
+      scheduler.setNames(first.sites.map(({ name }) => name));
+      await tellCompanions();
+      log.info(
+        {
+          event: "edge.ready",
+          version,
+          ...given.addresses(),
+          ...(observing === undefined ? {} : { metrics: [observing.bound] }),
+          sites: first.sites.length,
+          state: first.state,
+          caRoot: localRootFile(first),
+        },
+        "Gatehouse is ready",
+      );
+    },
+
+    async drain(drainServing) {
+      isDraining = true;
+      await reloading.settled();
+      const stopCompanions = companions.map((companion) => attempt(companion.name, () => companion.stop()));
+      await Promise.all([drainServing(), scheduler.stop(), ...stopCompanions]);
+      await closeAll();
+    },
+  };
+}

@@ -1,0 +1,110 @@
+/**
+ * What do clients meet?
+ * Owns: the serving half of an edge in one process: rules, certificates in memory, front, lanes, targets, access log.
+ * Never: touches storage, schedules or the admin socket: what it lacks it asks of the keeper.
+ */
+import type { Keeper, Serving } from "./cluster/contract.ts";
+import type { Config } from "./config/model.ts";
+import { errorText } from "./core/errors.ts";
+import { createAccessLog } from "./observe/access-log.ts";
+import type { Logger } from "./observe/log.ts";
+import type { Metrics } from "./observe/metrics.ts";
+import { createDemo } from "./proxy/demo.ts";
+import type { LaneContext } from "./proxy/exchange.ts";
+import { createFront } from "./proxy/front.ts";
+import { createHomeAssistantHint } from "./proxy/home-assistant.ts";
+import { createRules } from "./proxy/rules/policy.ts";
+import { createUpstreamPool } from "./proxy/upstream/pool.ts";
+import { createContexts } from "./tls/contexts.ts";
+import type { FallbackCertificate } from "./tls/fallback.ts";
+import { createSniChooser } from "./tls/sni.ts";
+
+export interface ServingOptions {
+  keeper: Keeper;
+  /** 48 bytes, the same in all workers. */
+  ticketKeys: Buffer;
+  fallback: FallbackCertificate;
+  log: Logger;
+  metrics: Metrics;
+}
+
+/** Nothing listens before the first `apply`, which should name the same configuration. */
+export function createServing(first: Config, options: ServingOptions): Serving {
+  const { keeper, log, metrics } = options;
+  let rules = createRules(first);
+  let names: ReadonlySet<string> = new Set();
+  let access = createAccessLog(log, { enabled: first.log.access });
+  let isDraining = false;
+
+  const contexts = createContexts();
+  const demo = createDemo();
+  const upstream = createUpstreamPool({ connectDemo: () => demo.connect() });
+  const context: LaneContext = {
+    rules: () => rules,
+    isDraining: () => isDraining,
+    upstream,
+    log,
+    get access() {
+      return access;
+    },
+    metrics,
+    homeAssistant: createHomeAssistantHint({ upstream, log }),
+  };
+  const sni = createSniChooser({ names: () => names, contexts, log });
+  const front = createFront({
+    context,
+    chooseContext: (serverName) => sni.chooseContext(serverName),
+    fallback: options.fallback,
+    ticketKeys: options.ticketKeys,
+    answerChallenge: (host, token) => keeper.answerChallenge(host, token),
+  });
+
+  function setBundle(bundle: Parameters<Serving["setBundle"]>[0]): void {
+    try {
+      contexts.setBundle(bundle);
+    } catch (error) {
+      log.error(
+        { event: "tls.certificate_unusable", name: bundle.name, reason: errorText(error) },
+        "a certificate cannot be served; what served before keeps serving",
+      );
+    }
+  }
+
+  return {
+    async apply(next) {
+      const nextRules = createRules(next);
+      const nextNames = new Set(next.sites.map((site) => site.name));
+      for (const name of nextNames) {
+        if (names.has(name)) continue;
+        const bundle = await keeper.bundle(name);
+        if (bundle !== undefined) setBundle(bundle);
+      }
+      // Opens what is new before it closes what is gone; when a port is taken, nothing has changed yet.
+      await front.relisten(next.listen);
+      const last = names;
+      rules = nextRules;
+      names = nextNames;
+      log.level = next.log.level;
+      access = createAccessLog(log, { enabled: next.log.access });
+      metrics.setSites(
+        next.sites.map((site) => ({ name: site.name, upstreams: site.routes.map((route) => route.target.text) })),
+      );
+      for (const name of last) if (!nextNames.has(name)) contexts.remove(name);
+    },
+    setBundle(bundle) {
+      if (names.has(bundle.name)) setBundle(bundle);
+    },
+    setTicketKeys: (keys) => front.setTicketKeys(keys),
+    addresses: () => front.addresses(),
+    openConnections: () => front.openConnections(),
+    async drain({ withinMs }) {
+      isDraining = true;
+      await front.drain({ withinMs });
+    },
+    destroy: () => front.destroy(),
+    close() {
+      upstream.close();
+      demo.close();
+    },
+  };
+}
