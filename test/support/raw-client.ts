@@ -3,6 +3,7 @@
  */
 import { connect, type Socket } from "node:net";
 import type { TestContext } from "node:test";
+import { connect as connectTls } from "node:tls";
 
 export interface RawAnswer {
   status: number;
@@ -26,8 +27,12 @@ export interface RawClient {
   closed(withinMs?: number): Promise<string>;
 }
 
-export function rawClient(t: TestContext, port: number): RawClient {
-  const socket = connect({ port, host: "127.0.0.1", noDelay: true });
+/** @param serverName  speak TLS, with this name in SNI; the certificate is not judged */
+export function rawClient(t: TestContext, port: number, serverName?: string): RawClient {
+  const address = { port, host: "127.0.0.1", noDelay: true };
+  const tls = { rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] };
+  const socket: Socket =
+    serverName === undefined ? connect(address) : connectTls({ ...address, ...tls, servername: serverName });
   t.after(() => socket.destroy());
   let received = "";
   let isClosed = false;

@@ -51,14 +51,21 @@ const MAX_REQUESTS_PER_SOCKET = 1_000;
 /** Browsers do not pipeline; what is further ahead than this is not honest. */
 const MAX_WAITING = 32;
 
+const MALFORMED_BODY = { code: "GATEHOUSE_REQUEST_MALFORMED", reason: "body" } as const;
+
 interface Connection {
   socket: Duplex;
   facts: ConnectionFacts;
   current: { req: IncomingMessage; exchange: ServedExchange } | undefined;
   /** Pipelined requests, in order. */
-  waiting: (() => void)[];
+  waiting: Waiting[];
   /** Nothing more is read as a request; ends when the answers under way are out. */
   isClosing: boolean;
+}
+
+interface Waiting {
+  req: IncomingMessage;
+  run(): void;
 }
 
 export function createCompatLane(context: LaneContext, options: CompatOptions): CompatLane {
@@ -92,15 +99,15 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
       connection.waiting = [];
       return;
     }
-    const run = connection.waiting.shift();
-    if (run !== undefined) run();
+    const waiting = connection.waiting.shift();
+    if (waiting !== undefined) waiting.run();
     else if (connection.isClosing || isDraining) endSoon(socket);
   }
 
-  function enqueue(connection: Connection, run: () => void): void {
+  function enqueue(connection: Connection, req: IncomingMessage, run: () => void): void {
     if (connection.socket.writableEnded) return;
     if (connection.current === undefined && connection.waiting.length === 0) run();
-    else if (connection.waiting.length < MAX_WAITING) connection.waiting.push(run);
+    else if (connection.waiting.length < MAX_WAITING) connection.waiting.push({ req, run });
     else connection.socket.destroy();
   }
 
@@ -112,7 +119,7 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     }
     req.on("error", () => {});
     res.on("error", () => {});
-    enqueue(connection, () => {
+    enqueue(connection, req, () => {
       const verdict = checkRequest(req, connection.facts);
       watchStall(req, res, options.stalledMs ?? STALLED_MS);
       res.once("close", () => next(connection));
@@ -133,7 +140,7 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
       socket.destroy();
       return;
     }
-    enqueue(connection, () => {
+    enqueue(connection, req, () => {
       const verdict = checkRequest(req, connection.facts);
       const refusal = verdict.refusal ?? checkUpgrade(verdict.head);
       connections.delete(socket);
@@ -144,12 +151,14 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
   // Without a listener Node closes the connection; the method list of checkRequest would say 405 to it.
   server.on("connect", (req, socket) => {
     const connection = connections.get(socket);
-    connections.delete(socket);
-    if (connection === undefined || connection.current !== undefined) {
+    if (connection === undefined) {
       socket.destroy();
       return;
     }
-    refuseUpgrade(unreadable(req, connection.facts), checkRequest(req, connection.facts).refusal, socket);
+    enqueue(connection, req, () => {
+      connections.delete(socket);
+      refuseUpgrade(unreadable(req, connection.facts), checkRequest(req, connection.facts).refusal, socket);
+    });
   });
 
   function refuseUpgrade(head: RequestHead, refusal: Refusal | undefined, socket: Duplex): void {
@@ -171,6 +180,14 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     if (connection.isClosing) return;
     connection.isClosing = true;
     const { current } = connection;
+    const last = connection.waiting.at(-1);
+    if (last !== undefined) {
+      const { req } = last;
+      // The fault is in the body of the last one: it is refused in its turn, because that body will never end.
+      const refusal = checkRequest(req, connection.facts).refusal ?? { status, ...MALFORMED_BODY };
+      if (!req.complete) last.run = () => refuseUpgrade(unreadable(req, connection.facts), refusal, socket);
+      return;
+    }
     // What comes behind a whole request does not take its answer away (RFC 9112 §9.6).
     if (current === undefined) {
       const pages = { requestId: "-", accept: undefined };

@@ -34,7 +34,7 @@ interface Outcome {
   why?: string;
 }
 
-const read = (name: string): unknown => JSON.parse(readFileSync(new URL(`corpus/${name}`, import.meta.url), "utf8"));
+const read = (name: string): unknown => JSON.parse(readFileSync(new URL(`data/${name}`, import.meta.url), "utf8"));
 const cases = read("http2-requests.json") as Case[];
 const outcomes = read("http2-outcomes.json") as Record<string, Outcome>;
 

@@ -26,7 +26,7 @@ interface Outcome {
   error?: string;
 }
 
-const read = (name: string): unknown => JSON.parse(readFileSync(new URL(`corpus/${name}`, import.meta.url), "utf8"));
+const read = (name: string): unknown => JSON.parse(readFileSync(new URL(`data/${name}`, import.meta.url), "utf8"));
 const cases = read("target-answers.json") as Case[];
 const outcomes = new Map((read("target-outcomes.json") as Outcome[]).map((one) => [one.id, one]));
 
