@@ -31,17 +31,24 @@ const CHALLENGES = "/.well-known/acme-challenge/";
 const TOKEN = /^[A-Za-z0-9_-]{1,128}$/;
 /** Storage may be slow or gone; a validating CA waits about 10 s. */
 const CHALLENGE_MS = 8_000;
-/** Nothing large is asked for here. */
-const MAX_HEADER_BYTES = 16_384;
+/** As on the TLS port, so that both say 414 and 431 to the same heads. */
+const MAX_HEADER_BYTES = 32_768;
 const HEADERS_MS = 10_000;
 const REQUEST_MS = 15_000;
 const KEEP_ALIVE_MS = 5_000;
 const CHECK_EVERY_MS = 2_000;
 
+const FAREWELLS: Partial<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
+  ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
+};
+
 export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOptions): PlainLane {
   const sockets = new Map<Duplex, ConnectionFacts>();
   /** With a request under way. */
   const answering = new Set<Duplex>();
+  /** What came behind the request under way was no HTTP: its answer is the last. */
+  const ending = new WeakSet<Duplex>();
   const server = createServer({
     insecureHTTPParser: false,
     maxHeaderSize: MAX_HEADER_BYTES,
@@ -63,18 +70,30 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
     res.on("error", () => {});
     const facts = sockets.get(req.socket);
     answering.add(req.socket);
-    res.once("close", () => answering.delete(req.socket));
+    res.once("close", () => {
+      answering.delete(req.socket);
+      if (ending.has(req.socket)) req.socket.destroySoon();
+    });
     const token = tokenOf(req.url ?? "");
     if (facts === undefined) req.socket.destroy();
     else if (token === undefined) redirect(req, res, facts);
     else void challenge(req, res, token);
   });
-  server.on("connect", (_req, socket) => socket.end(FAREWELL));
-  server.on("checkExpectation", (req, res) => server.emit("request", req, res));
-  server.on("clientError", (_error, socket) => {
-    if (socket.writable && !socket.destroyed) socket.end(FAREWELL);
-    else socket.destroy();
+  server.on("connect", (_req, socket) => farewell(socket, "405 Method Not Allowed"));
+  // No body is wanted here, so nobody is told to continue (RFC 9110 §10.1.1 allows the final answer instead).
+  for (const event of ["checkContinue", "checkExpectation"])
+    server.on(event, (req: IncomingMessage, res: ServerResponse) => server.emit("request", req, res));
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+    farewell(socket, FAREWELLS[error.code ?? ""] ?? "400 Bad Request");
   });
+
+  /** Never a second answer to one request, nor one after `Connection: close` (RFC 9112 §9.6). */
+  function farewell(socket: Duplex, status: string): void {
+    if (answering.has(socket)) ending.add(socket);
+    else if (socket.writable && !socket.destroyed)
+      socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+    else socket.destroy();
+  }
 
   async function challenge(req: IncomingMessage, res: ServerResponse, token: string): Promise<void> {
     if (req.method !== "GET" && req.method !== "HEAD") {
@@ -177,8 +196,6 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
     },
   };
 }
-
-const FAREWELL = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /** The token of a challenge path, in origin-form or absolute-form; undefined for any other path. */
 function tokenOf(url: string): string | undefined {
