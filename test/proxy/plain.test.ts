@@ -124,7 +124,7 @@ test("other names and broken requests get no redirect and hear nothing of the ho
     ["GET http://evil.test/ HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n", 400],
     ["GET /\u0001 HTTP/1.1\r\nHost: a.test\r\n\r\n", 400],
     ["GET / HTTP/1.1\r\nHost: a.test\r\nX: a\r\n b\r\nConnection: close\r\n\r\n", 400],
-    ["CONNECT evil.test:25 HTTP/1.1\r\nHost: evil.test\r\n\r\n", 400],
+    ["CONNECT evil.test:25 HTTP/1.1\r\nHost: evil.test\r\n\r\n", 405],
     ["TRACE / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n", 405],
     ["\u0016\u0003\u0001", 400],
     [`GET /${"x".repeat(9_000)} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n`, 414],
