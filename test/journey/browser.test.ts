@@ -66,6 +66,13 @@ test(
       await mkdir(shots, { recursive: true });
       await page.screenshot({ path: join(shots, "sample-page.png"), fullPage: true });
     }
+    // The page and its WebSocket came over one connection (RFC 8441): Chromium opens a second one only for HTTP/1.1.
+    await page.close();
+    const socket = await gatehouse.line("access", (line) => line["edge.upgrade"] === true);
+    assert.deepEqual(
+      [socket["network.protocol.version"], socket["http.response.status_code"], socket["edge.error"]],
+      ["2", 200, undefined],
+    );
   },
 );
 

@@ -347,13 +347,6 @@ test("DATA after END_STREAM (T13) and a frame inside a header block (T14) are er
   honest.destroy();
 });
 
-test("WebSocket over HTTP/2 is not offered (T20)", async (t) => {
-  const { port } = await startTarget(t, (_, res) => res.end());
-  const client = session(t, await homeWith(t, port));
-  await once(client, "remoteSettings");
-  assert.equal(client.remoteSettings.enableConnectProtocol, false);
-});
-
 test("rapid reset: nothing is asked of the target, and the session is cut", async (t) => {
   let requests = 0;
   const { port } = await startTarget(t, (_, res) => {

@@ -38,7 +38,7 @@ export function relayStream(
   stallMs: number,
 ): void {
   const { head } = exchange;
-  const { site, route } = forward;
+  const { site } = forward;
   let interim = 0;
   let stallTimer: NodeJS.Timeout | undefined;
   let stopWatch: (() => void) | undefined;
@@ -58,13 +58,7 @@ export function relayStream(
     if (!settle()) return;
     exchange.failed(error.code);
     call.destroy();
-    if (error.source === "upstream") {
-      const facts = { id: exchange.id, site: site.name, target: route.target.text, code: error.code };
-      context.log.warn(
-        { event: "upstream.failed", ...facts, reason: error.message, hint: error.hint },
-        "target did not answer",
-      );
-    }
+    if (error.source === "upstream") exchange.reportFailure(error);
     if (stream.destroyed || stream.closed) return;
     // Never END_STREAM after a part of the body: a short answer must not look whole.
     // What came before the end goes out first; a turn later it is with nghttp2.

@@ -4,15 +4,19 @@
  * Never: looks at configuration or a stream.
  */
 import { normaliseHost } from "../rules/routes.ts";
-import { checkRequest, type ConnectionFacts, type Verdict } from "./check-request.ts";
+import { checkRequest, checkUpgrade, type ConnectionFacts, type Refusal, type Verdict } from "./check-request.ts";
+import { webSocketFields } from "./h2-upgrade.ts";
 
-/** `malformed`: a stream error of type PROTOCOL_ERROR (RFC 9113 §8.1.1), not an answer. */
-export type H2Verdict = Verdict | { malformed: string };
+/**
+ * `malformed`: a stream error of type PROTOCOL_ERROR (RFC 9113 §8.1.1), not an answer. `isTunnel`: an extended CONNECT;
+ * the head is that of the HTTP/1.1 upgrade it stands for.
+ */
+export type H2Verdict = (Verdict & { isTunnel?: boolean }) | { malformed: string };
 
 /** Sum of names and values, as in HTTP/1 (`maxHeaderSize` there). Node advertises a limit but does not hold to it. */
 export const MAX_HEADER_BYTES = 32_768;
 
-const PSEUDO = new Set([":method", ":scheme", ":authority", ":path"]);
+const PSEUDO = new Set([":method", ":scheme", ":authority", ":path", ":protocol"]);
 /** RFC 9113 §8.2.2: they speak of a connection that HTTP/2 does not have. */
 const FORBIDDEN = new Set(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"]);
 
@@ -50,21 +54,24 @@ export function checkH2Request(raw: readonly string[], endsAtHead: boolean, fact
 
   const method = pseudo.get(":method");
   const path = pseudo.get(":path");
+  const protocol = pseudo.get(":protocol");
   if (method === undefined) return { malformed: "no :method" };
-  // Without extended CONNECT (RFC 8441) it has neither scheme nor path; a gateway dials nothing for it either way.
-  if (method !== "CONNECT" && (pseudo.get(":scheme") === undefined || path === undefined || path === "")) {
+  if (protocol !== undefined && method !== "CONNECT") return { malformed: ":protocol" };
+  // A CONNECT of the old kind has neither scheme nor path; a gateway dials nothing for it.
+  const isConnect = method === "CONNECT" && protocol === undefined;
+  if (!isConnect && (pseudo.get(":scheme") === undefined || path === undefined || path === "")) {
     return { malformed: "no :scheme or :path" };
   }
   if (bytes > MAX_HEADER_BYTES) {
-    return { refusal: { status: 431, code: "GATEHOUSE_REQUEST_REFUSED", reason: "header size" } };
+    return no(431, "header size");
   }
   const authority = pseudo.get(":authority");
   const named = agreeOnHost(authority, fields);
   if (named === undefined) {
-    return { refusal: { status: 400, code: "GATEHOUSE_REQUEST_MALFORMED", reason: ":authority and Host" } };
+    return no(400, ":authority and Host");
   }
   // RFC 9113 §8.3.1: no user information, and what is no authority makes the request malformed.
-  if (authority !== undefined && method !== "CONNECT" && normaliseHost(authority) === undefined) {
+  if (authority !== undefined && !isConnect && normaliseHost(authority) === undefined) {
     return { malformed: ":authority" };
   }
   // `*` for OPTIONS, else it begins with a slash; absolute-form does not exist here (RFC 9113 §8.3.1).
@@ -72,6 +79,7 @@ export function checkH2Request(raw: readonly string[], endsAtHead: boolean, fact
     return { malformed: ":path" };
   }
 
+  if (protocol !== undefined) return checkTunnel(protocol, path, named, endsAtHead, facts);
   const verdict = checkRequest({ method, url: path, httpVersion: "1.1", rawHeaders: named }, facts);
   if (verdict.refusal !== undefined) return verdict;
   const { head } = verdict;
@@ -79,6 +87,30 @@ export function checkH2Request(raw: readonly string[], endsAtHead: boolean, fact
   // Framing is END_STREAM and DATA here; a Content-Length is a promise about them that nghttp2 holds the client to.
   if (head.body === "none" && !endsAtHead) head.body = "chunked";
   return verdict;
+}
+
+/** RFC 8441 §4 and §5: the same as a GET with `Upgrade: websocket`, and judged as that. */
+function checkTunnel(
+  protocol: string,
+  path: string | undefined,
+  fields: string[],
+  endsAtHead: boolean,
+  facts: ConnectionFacts,
+): H2Verdict {
+  if (protocol.toLowerCase() !== "websocket") return no(501, "protocol of an extended CONNECT");
+  if (endsAtHead) return no(400, "upgrade form");
+  const asked = { method: "GET", url: path, httpVersion: "1.1", rawHeaders: webSocketFields(fields) };
+  const verdict = checkRequest(asked, facts);
+  if (verdict.refusal !== undefined) return verdict;
+  const refusal = checkUpgrade(verdict.head);
+  if (refusal !== undefined) return { refusal };
+  verdict.head.version = "2";
+  return { ...verdict, isTunnel: true };
+}
+
+function no(status: number, reason: string): { refusal: Refusal } {
+  const code = status === 400 ? "GATEHOUSE_REQUEST_MALFORMED" : "GATEHOUSE_REQUEST_REFUSED";
+  return { refusal: { status, code, reason } };
 }
 
 /** The fields with exactly one Host in front; undefined when the two names of the site differ. */

@@ -12,6 +12,8 @@ import { answerStream, sendAnswer, STALL_MS } from "./h2-answer.ts";
 import { boundSession, MAX_RESETS } from "./h2-bounds.ts";
 import { type LateFields, pageFacts, relayStream } from "./h2-relay.ts";
 import { checkH2Request, MAX_HEADER_BYTES } from "./h2-request.ts";
+import { http2Client } from "./h2-upgrade.ts";
+import { beginUpgrade } from "./upgrade.ts";
 
 export interface H2Lane {
   accept(socket: TLSSocket, facts: ConnectionFacts): void;
@@ -30,6 +32,8 @@ const SESSION_WINDOW = 1_048_576;
 const SESSION_OPTIONS = {
   settings: {
     enablePush: false,
+    // RFC 8441: a WebSocket is one more stream, and a browser needs one connection for all of Home Assistant.
+    enableConnectProtocol: true,
     maxConcurrentStreams: MAX_STREAMS,
     initialWindowSize: STREAM_WINDOW,
     maxHeaderListSize: MAX_HEADER_BYTES,
@@ -79,6 +83,10 @@ export function createH2Lane(context: LaneContext, options: { idleMs?: number; s
       const { status, reason } = verdict.refusal;
       context.log.debug({ event: "request.refused", status, reason }, "HTTP/2 request refused");
       sendAnswer(stream, "", errorAnswer(status, { requestId: "-", accept: undefined }), stallMs);
+      return;
+    }
+    if (verdict.isTunnel === true) {
+      beginUpgrade(context, verdict.head, http2Client(stream, verdict.head, stallMs));
       return;
     }
     const exchange = new Exchange(context, verdict.head);

@@ -5,6 +5,12 @@
  */
 import type { Duplex } from "node:stream";
 
+export interface TunnelEnd {
+  readonly stream: Duplex;
+  /** Ends it so that nobody takes what was sent for the whole. */
+  cut(): void;
+}
+
 export interface TunnelEvents {
   fromClient(bytes: number): void;
   fromTarget(bytes: number): void;
@@ -16,15 +22,17 @@ export interface TunnelEvents {
 const LAST_BYTES_MS = 10_000;
 
 /** Both streams have their 'error' listener already and are not read by anybody else. */
-export function joinTunnel(client: Duplex, target: Duplex, idleMs: number, on: TunnelEvents): void {
-  const destroyBoth = (): void => {
-    client.destroy();
-    target.destroy();
+export function joinTunnel(client: TunnelEnd, target: TunnelEnd, idleMs: number, on: TunnelEvents): void {
+  const cutBoth = (): void => {
+    client.cut();
+    target.cut();
   };
-  const timer = setTimeout(destroyBoth, idleMs);
+  const timer = setTimeout(cutBoth, idleMs);
   let open = 2;
 
-  const relay = (from: Duplex, to: Duplex, count: (bytes: number) => void): void => {
+  const relay = (fromEnd: TunnelEnd, toEnd: TunnelEnd, count: (bytes: number) => void): void => {
+    const from = fromEnd.stream;
+    const to = toEnd.stream;
     from.on("data", (chunk: Buffer) => {
       timer.refresh();
       count(chunk.length);
@@ -36,24 +44,26 @@ export function joinTunnel(client: Duplex, target: Duplex, idleMs: number, on: T
     });
     // A FIN goes on as a FIN (RFC 9293 §3.6): the other direction may still have something to say.
     from.once("end", () => to.end());
+    // HTTP/2 says 'end' for a reset as well, but this before it: a reset goes on as a cut (RFC 8441 §5).
+    from.once("aborted", () => toEnd.cut());
     from.once("close", () => {
       open--;
       if (open === 0) {
         clearTimeout(timer);
         on.closed();
       } else if (from.readableEnded && !to.destroyed && !to.writableFinished) {
-        const last = setTimeout(() => to.destroy(), LAST_BYTES_MS);
+        const last = setTimeout(() => toEnd.cut(), LAST_BYTES_MS);
         to.once("finish", () => to.destroy());
         to.once("close", () => clearTimeout(last));
-      } else {
-        to.destroy();
+      } else if (!to.destroyed) {
+        toEnd.cut();
       }
     });
   };
   relay(client, target, on.fromClient);
   relay(target, client, on.fromTarget);
 
-  if (client.destroyed || target.destroyed) destroyBoth();
-  client.resume();
-  target.resume();
+  if (client.stream.destroyed || target.stream.destroyed) cutBoth();
+  client.stream.resume();
+  target.stream.resume();
 }

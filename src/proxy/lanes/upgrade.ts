@@ -1,12 +1,10 @@
 /**
- * How does an HTTP/1.1 connection become a tunnel to a target?
+ * How does a client's connection, or a stream of it, become a tunnel to a target?
  * Owns: asking the target on a connection of its own, its answer (101 or any other), and the tunnel after it.
  * Never: lets a byte of the client reach the target before the target has said 101.
  */
-import { Socket } from "node:net";
-import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
-import { type ErrorCode, isGatehouseError } from "../../core/errors.ts";
+import { type ErrorCode, errorText, GatehouseError, isGatehouseError } from "../../core/errors.ts";
 import { Exchange, type LaneContext } from "../exchange.ts";
 import { errorAnswer, type LocalAnswer, redirectAnswer, statusFor } from "../responses.ts";
 import { requestHeaders, responseHeaders } from "../rules/headers.ts";
@@ -14,7 +12,8 @@ import type { Decision } from "../rules/policy.ts";
 import { type RequestHead, valuesOf } from "../rules/request-head.ts";
 import { type AnswerHead, answerValues, parseAnswerHead } from "./head.ts";
 import { joinTunnel } from "./tunnel.ts";
-import { fieldLines, relayRefusal, STALL_MS } from "./upgrade-answer.ts";
+import { relayRefusal } from "./upgrade-answer.ts";
+import { fieldLines, http1Client, smooth, type UpgradeClient } from "./upgrade-client.ts";
 
 type Forward = Extract<Decision, { kind: "forward" }>;
 
@@ -24,52 +23,39 @@ type Forward = Extract<Decision, { kind: "forward" }>;
  */
 export type UpgradeLane = (head: RequestHead, socket: Duplex, firstBytes: Buffer) => void;
 
-/** Bytes a client may send before it knows the answer. WebSocket clients send none (RFC 6455 §4.1). */
-const MAX_EARLY = 65_536;
-/** Milliseconds for the client to take the end of an answer and leave. */
-const LINGER_MS = 1_000;
-const KEEP_ALIVE_MS = 60_000;
-
 export function createUpgradeLane(context: LaneContext): UpgradeLane {
   return (head, socket, firstBytes) => {
     socket.on("error", () => {});
-    const exchange = new Exchange(context, head);
-    exchange.kind = "upgrade";
-    new Upgrade(context, exchange, socket, firstBytes).begin();
+    beginUpgrade(context, head, http1Client(socket, firstBytes));
   };
+}
+
+/** The head is checked and has the fields of an HTTP/1.1 upgrade, however it came. */
+export function beginUpgrade(context: LaneContext, head: RequestHead, client: UpgradeClient): void {
+  const exchange = new Exchange(context, head);
+  exchange.kind = "upgrade";
+  new Upgrade(context, exchange, client).begin();
 }
 
 class Upgrade {
   readonly #context: LaneContext;
   readonly #exchange: Exchange;
-  readonly #client: Duplex;
+  readonly #client: UpgradeClient;
   readonly #abort = new AbortController();
-  #early: Buffer;
   #target: Duplex | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isDone = false;
 
-  constructor(context: LaneContext, exchange: Exchange, client: Duplex, firstBytes: Buffer) {
+  constructor(context: LaneContext, exchange: Exchange, client: UpgradeClient) {
     this.#context = context;
     this.#exchange = exchange;
     this.#client = client;
-    this.#early = firstBytes;
   }
-
-  readonly #hold = (chunk: Buffer): void => {
-    this.#early = Buffer.concat([this.#early, chunk]);
-    // Reading goes on until then, because only a socket that is read tells that its peer has left.
-    if (this.#early.length > MAX_EARLY) this.#client.pause();
-  };
-  readonly #gone = (): void => this.#fail("GATEHOUSE_CLIENT_GONE");
 
   begin(): void {
     const { decision } = this.#exchange;
-    this.#client.once("close", this.#gone);
+    this.#client.watch(() => this.#fail("GATEHOUSE_CLIENT_GONE"));
     if (decision.kind === "forward") {
-      this.#client.on("data", this.#hold);
-      this.#client.once("end", this.#gone);
-      this.#client.resume();
       void this.#ask(decision);
     } else if (decision.kind === "redirect") {
       this.#answer(redirectAnswer(decision.status, decision.location));
@@ -89,7 +75,7 @@ class Upgrade {
         signal: this.#abort.signal,
       });
     } catch (error) {
-      this.#fail(isGatehouseError(error) ? error.code : "GATEHOUSE_UPSTREAM_REFUSED");
+      this.#fail(isGatehouseError(error) ? error : failure("GATEHOUSE_UPSTREAM_REFUSED", errorText(error)));
       return;
     }
     target.on("error", () => {});
@@ -135,33 +121,24 @@ class Upgrade {
     const asked = (valuesOf(this.#exchange.head.headers, "upgrade")[0] ?? "").trim().toLowerCase();
     const given = answerValues(answer.rawHeaders, "upgrade");
     // RFC 9110 §7.8: the target may only switch to what was asked for.
-    if (given.length !== 1 || given[0]?.toLowerCase() !== asked) {
+    if (given.length !== 1 || given[0]?.toLowerCase() !== asked || !this.#client.isGenuine(answer)) {
       this.#fail("GATEHOUSE_UPSTREAM_GARBAGE");
       return;
     }
     const { metrics } = this.#context;
-    const client = this.#client;
     const exchange = this.#exchange;
     const name = forward.site.name;
     this.#isDone = true;
-    client.off("data", this.#hold).off("end", this.#gone).off("close", this.#gone);
-    exchange.status = 101;
+    const { status, early } = this.#client.switched(responseHeaders(answer.rawHeaders, forward.site), given[0] ?? "");
+    exchange.status = status;
     metrics.upgradeOpened(name);
-    for (const end of [client, target]) {
-      if (!(end instanceof Socket)) continue;
-      end.setTimeout(0);
-      end.setNoDelay(true);
-      end.setKeepAlive(true, KEEP_ALIVE_MS);
-    }
-    const headers = responseHeaders(answer.rawHeaders, forward.site);
-    headers.push("connection", "Upgrade", "upgrade", given[0] ?? "");
-    client.write(`HTTP/1.1 101 Switching Protocols\r\n${fieldLines(headers)}\r\n`, "latin1");
-    if (first.length > 0) client.write(first);
-    if (this.#early.length > 0) target.write(this.#early);
+    smooth(target);
+    const { end } = this.#client;
+    if (first.length > 0) end.stream.write(first);
+    if (early.length > 0) target.write(early);
     exchange.bytesOut = first.length;
-    exchange.bytesIn = this.#early.length;
-    this.#early = Buffer.alloc(0);
-    joinTunnel(client, target, forward.site.timeouts.tunnelIdleMs, {
+    exchange.bytesIn = early.length;
+    joinTunnel(end, { stream: target, cut: () => void target.destroy() }, forward.site.timeouts.tunnelIdleMs, {
       fromClient: (bytes) => (exchange.bytesIn += bytes),
       fromTarget: (bytes) => (exchange.bytesOut += bytes),
       closed() {
@@ -171,7 +148,7 @@ class Upgrade {
     });
   }
 
-  /** Any other answer goes to the client whole, and then the connection ends: what the client sent early is not HTTP. */
+  /** Any other answer goes to the client whole. */
   #relay(forward: Forward, target: Duplex, answer: AnswerHead, first: Buffer): void {
     this.#exchange.status = answer.status;
     relayRefusal({
@@ -182,54 +159,45 @@ class Upgrade {
       site: forward.site,
       onBytes: (bytes) => (this.#exchange.bytesOut += bytes),
       onWhole: () => {
-        if (!this.#isDone) this.#close();
+        if (!this.#isDone) this.#part();
       },
       onFailed: (code) => this.#fail(code),
     });
   }
 
-  #fail(code: ErrorCode): void {
+  #fail(why: ErrorCode | GatehouseError): void {
     if (this.#isDone) return;
-    this.#exchange.failed(code);
+    const error = typeof why === "string" ? failure(why) : why;
+    this.#exchange.failed(error.code);
+    if (error.source === "upstream") this.#exchange.reportFailure(error);
     // A part of an answer must not look whole, and nobody is there to read another one.
-    if (this.#exchange.status !== 0 || code === "GATEHOUSE_CLIENT_GONE") {
+    if (this.#exchange.status !== 0 || error.code === "GATEHOUSE_CLIENT_GONE") {
       this.#done();
-      this.#client.destroy();
+      this.#client.end.cut();
     } else {
-      this.#answer(errorAnswer(statusFor(code), this.#facts()));
+      this.#answer(errorAnswer(statusFor(error.code), this.#facts()));
     }
   }
 
   #answer(answer: LocalAnswer): void {
     this.#exchange.status = answer.status;
     this.#exchange.bytesOut = answer.body.length;
-    const head = `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status] ?? "Error"}\r\n`;
-    this.#client.write(`${head}${fieldLines([...answer.headers, "connection", "close"])}\r\n`, "latin1");
-    this.#client.write(answer.body);
-    this.#close();
+    // Framed already: its own Content-Length stands among its fields.
+    this.#client.begin(answer.status, answer.headers, "none", 0);
+    if (answer.body.length > 0) this.#client.piece(answer.body);
+    this.#client.whole();
+    this.#part();
   }
 
-  /** The answer is written: let it reach the client before unread bytes make the kernel send a reset (RFC 9112 §9.6). */
-  #close(): void {
+  #part(): void {
     this.#done();
-    const client = this.#client;
-    client.off("data", this.#hold);
-    client.on("data", () => {});
-    client.resume();
-    client.end();
-    let timer = setTimeout(() => client.destroy(), client.writableFinished ? LINGER_MS : STALL_MS);
-    client.once("finish", () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => client.destroy(), LINGER_MS);
-    });
-    client.once("close", () => clearTimeout(timer));
+    this.#client.leave();
   }
 
   #done(): void {
     this.#isDone = true;
     clearTimeout(this.#timer);
     this.#abort.abort();
-    this.#early = Buffer.alloc(0);
     this.#target?.destroy();
     this.#exchange.end();
   }
@@ -237,4 +205,18 @@ class Upgrade {
   #facts(): { requestId: string; accept: string | undefined } {
     return { requestId: this.#exchange.id, accept: valuesOf(this.#exchange.head.headers, "accept")[0] };
   }
+}
+
+const MEANING: Partial<Record<ErrorCode, string>> = {
+  GATEHOUSE_UPSTREAM_RESET: "The target closed the connection when it was asked for an upgrade.",
+  GATEHOUSE_UPSTREAM_SLOW: "The target did not answer in time when it was asked for an upgrade.",
+  GATEHOUSE_UPSTREAM_GARBAGE: "The target's answer to an upgrade is no valid HTTP, or to another question.",
+  GATEHOUSE_UPSTREAM_REFUSED: "The target cannot be reached.",
+};
+
+function failure(code: ErrorCode, what = ""): GatehouseError {
+  return new GatehouseError(code, {
+    message: `${MEANING[code] ?? "The client left."}${what === "" ? "" : ` ${what}`}`,
+    hint: "Does the target serve WebSockets under this path? Its own log may say why.",
+  });
 }
