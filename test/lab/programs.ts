@@ -1,0 +1,80 @@
+/**
+ * How does a program run on a host of the small internet?
+ * Owns: starting one in a namespace, waiting until it says that it is ready, ending it by its pid.
+ * Never: knows what the program is for.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+
+export interface LabProgram {
+  pid: number;
+  /** Standard output and error, the last 200 kB. */
+  log(): string;
+  /** For programs that were started with `talk`. */
+  say(message: object): void;
+  hear(listener: (message: unknown) => void): void;
+  /** Idempotent. */
+  stop(): Promise<void>;
+}
+
+export interface ProgramOptions {
+  /** What it writes once it can be used; without one it counts as ready at once. */
+  ready?: RegExp;
+  env?: NodeJS.ProcessEnv;
+  /** A Node program that speaks over process.send. */
+  talk?: boolean;
+}
+
+const MAX_LOG = 200_000;
+const READY_WITHIN_MS = 30_000;
+
+/** @param namespace  `ip netns exec` becomes the program, so the pid is the program's. */
+export function startProgram(
+  namespace: string,
+  program: string,
+  args: readonly string[],
+  { ready, env = process.env, talk = false }: ProgramOptions,
+): Promise<LabProgram> {
+  return new Promise((resolve, reject) => {
+    const stdio = ["ignore", "pipe", "pipe", ...(talk ? ["ipc" as const] : [])] as const;
+    const child: ChildProcess = spawn("ip", ["netns", "exec", namespace, program, ...args], { env, stdio: [...stdio] });
+    const gone = new Promise<void>((done) => child.once("close", () => done()));
+    let log = "";
+    const listeners = new Set<(message: unknown) => void>();
+    const handle: LabProgram = {
+      pid: child.pid ?? 0,
+      log: () => log,
+      say: (message) => void child.send(message),
+      hear: (listener) => listeners.add(listener),
+      async stop() {
+        if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+        await gone;
+      },
+    };
+    const late = setTimeout(() => {
+      child.kill("SIGKILL");
+      reject(new Error(`${program} was not ready within ${READY_WITHIN_MS} ms:\n${log}`));
+    }, READY_WITHIN_MS);
+    const isReady = (): void => {
+      clearTimeout(late);
+      resolve(handle);
+    };
+    const note = (chunk: Buffer): void => {
+      log = (log + chunk.toString()).slice(-MAX_LOG);
+      if (ready?.test(log) === true) isReady();
+    };
+    child.stdout?.on("data", note);
+    child.stderr?.on("data", note);
+    child.on("message", (message) => {
+      for (const listener of listeners) listener(message);
+    });
+    child.on("error", (error) => {
+      clearTimeout(late);
+      reject(error);
+    });
+    child.once("exit", (code, signal) => {
+      clearTimeout(late);
+      reject(new Error(`${program} ended with ${code ?? signal}:\n${log}`));
+    });
+    if (ready === undefined) child.once("spawn", isReady);
+  });
+}
