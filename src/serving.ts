@@ -13,6 +13,7 @@ import { createDemo } from "./proxy/demo.ts";
 import type { LaneContext } from "./proxy/exchange.ts";
 import { createFront } from "./proxy/front.ts";
 import { createHomeAssistantHint } from "./proxy/home-assistant.ts";
+import { createLimitReports } from "./proxy/limits.ts";
 import { createRules } from "./proxy/rules/policy.ts";
 import { createUpstreamPool } from "./proxy/upstream/pool.ts";
 import { createContexts } from "./tls/contexts.ts";
@@ -32,6 +33,7 @@ export interface ServingOptions {
 export function createServing(first: Config, options: ServingOptions): Serving {
   const { keeper, log, metrics } = options;
   let rules = createRules(first);
+  let { limits } = first;
   let names: ReadonlySet<string> = new Set();
   let access = createAccessLog(log, { enabled: first.log.access });
   let isDraining = false;
@@ -42,6 +44,8 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   const context: LaneContext = {
     rules: () => rules,
     isDraining: () => isDraining,
+    limits: () => limits,
+    limitReached: createLimitReports({ log, metrics }),
     upstream,
     log,
     get access() {
@@ -83,6 +87,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       await front.relisten(next.listen);
       const last = names;
       rules = nextRules;
+      limits = next.limits;
       names = nextNames;
       log.level = next.log.level;
       access = createAccessLog(log, { enabled: next.log.access });

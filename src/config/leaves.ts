@@ -75,10 +75,42 @@ function durationRemedy(value: unknown): string {
   return "write 90s, 5m or 1h30m";
 }
 
+const JSON_SIZE = "\\d+(\\.\\d+)?\\s*(B|[KMGT]i?B)";
+
+/** Bytes, between two sizes. */
+export function size(about: { doc: string; default: string; min: string; max: string }) {
+  const [min, max] = [parseSize(about.min) ?? 0, parseSize(about.max) ?? Infinity];
+  const doc = `${about.doc} A size, such as 512B, 16KiB or 1MB; from ${about.min} to ${about.max}.`;
+  return leafWithDefault(
+    { doc, default: about.default, json: { type: "string", pattern: `^${JSON_SIZE}$` } },
+    (value) => {
+      const bytes = typeof value === "string" ? parseSize(value) : undefined;
+      if (bytes === undefined) return new Refusal(`${shown(value)} is not a size`, "write 512B, 16KiB or 1MB");
+      if (bytes < min) return new Refusal(`${shown(value)} is too small`, `the least is ${about.min}`);
+      return bytes > max ? new Refusal(`${shown(value)} is too large`, `the most is ${about.max}`) : bytes;
+    },
+  );
+}
+
+/** How many. */
+export function count(about: { doc: string; default: number; min: number; max: number }) {
+  const { min, max } = about;
+  const doc = `${about.doc} A number from ${min} to ${max}.`;
+  const json = { type: "integer", minimum: min, maximum: max };
+  return leafWithDefault({ doc, default: about.default, json }, (value) => judgeCount(value, about));
+}
+
+export function judgeCount(value: unknown, about: { default: number; min: number; max: number }): number | Refusal {
+  if (typeof value !== "number" || !Number.isInteger(value))
+    return new Refusal(`${shown(value)} is not a whole number`, `write ${about.default}, say`);
+  if (value < about.min) return new Refusal(`${value} is too small`, `the least is ${about.min}`);
+  return value > about.max ? new Refusal(`${value} is too large`, `the most is ${about.max}`) : value;
+}
+
 /** Bytes; `none` is 0, which means no limit. */
 export function sizeOrNone(about: { doc: string; default: string }) {
   const doc = `${about.doc} A size: B, KB, MB, GB, TB (thousands) or KiB, MiB, GiB, TiB; or none.`;
-  const json = { type: "string", pattern: "^(none|\\d+(\\.\\d+)?\\s*(B|[KMGT]i?B))$" };
+  const json = { type: "string", pattern: `^(none|${JSON_SIZE})$` };
   return leafWithDefault({ doc, default: about.default, json }, (value) => {
     if (value === "none") return 0;
     const bytes = typeof value === "string" ? parseSize(value) : undefined;
@@ -189,6 +221,14 @@ export function block<S extends z.ZodRawShape>(doc: string, shape: S) {
 /** A block that is nothing at all when it is left out. */
 export function optionalBlock<S extends z.ZodRawShape>(doc: string, shape: S) {
   return z.strictObject(shape).optional().meta({ description: doc });
+}
+
+/** One, or a list of them. */
+export function oneOrMany<T extends z.ZodType>(doc: string, item: T, preset: string | readonly string[]) {
+  return z
+    .preprocess((value) => (Array.isArray(value) ? (value as unknown[]) : [value]), z.array(item))
+    .prefault(preset)
+    .meta({ description: doc, short: "string" });
 }
 
 /** Names that `judgeName` lets pass, one kind of value; nothing below the key is the same as no names. */

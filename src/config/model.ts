@@ -74,6 +74,65 @@ export interface AcmeConfig {
   renewAtShare: number | undefined;
 }
 
+/**
+ * What a stranger may take of us. Per process; sizes in bytes. Each has its reason in docs/limits.md and its name in
+ * `gatehouse_limit_reached_total`.
+ */
+export interface LimitsConfig {
+  /** CIDRs of the owner's own addresses: no limit per address, the reserve is theirs, they are never shed. */
+  exempt: readonly string[];
+  /** Open client connections of all listeners together. */
+  connections: number;
+  /** The last of these are only for private and exempt addresses. */
+  connectionsReserved: number;
+  /** From one stranger: an IPv4 address or an IPv6 /64. */
+  connectionsPerAddress: number;
+  /** From one private address, which may be the router or a proxy, and with it everybody. */
+  connectionsPerNeighbour: number;
+  /** From one stranger in ten seconds. */
+  newConnectionsPerAddress: number;
+  /** TLS handshakes under way at once. */
+  handshakes: number;
+  handshakeMs: number;
+  /** From the open connection (TLS included) to the first byte of its first request. */
+  firstByteMs: number;
+  /** From the first byte of a request to the end of its head. */
+  headMs: number;
+  /** All of a request head. */
+  headSize: number;
+  headFields: number;
+  /** Name and value of one field. */
+  fieldSize: number;
+  /** The target of a request: path and query. */
+  urlSize: number;
+  /** Silence between two requests of an HTTP/1.x connection. */
+  idleMs: number;
+  requestsPerConnection: number;
+  /** Requests sent ahead of the answer that is under way (HTTP/1.x). */
+  pipelined: number;
+  /** Bytes per second of a request body, counted over windows of bodyGraceMs; nobody is judged before the first one ends. */
+  bodyRate: number;
+  bodyGraceMs: number;
+  /** Of a body that nobody wants (an answer came first): read and dropped, before the connection is closed. */
+  unreadBody: number;
+  /** The client takes nothing of an answer that waits for it. */
+  writeStallMs: number;
+  /** All of a target's answer head. */
+  answerHeadSize: number;
+  /** Upgraded connections (WebSocket), over HTTP/1.1 and HTTP/2 together. */
+  tunnels: number;
+  /** From one stranger, counted as for connections. */
+  tunnelsPerAddress: number;
+  h2: {
+    /** Open at once in one session. */
+    streams: number;
+    /** Streams that a client called off or made malformed, in ten seconds of one session. */
+    resets: number;
+    /** A session without streams. */
+    idleMs: number;
+  };
+}
+
 export interface Config {
   file: string;
   listen: { https: readonly ListenAddress[]; http: readonly ListenAddress[] };
@@ -87,6 +146,7 @@ export interface Config {
   quarantined: readonly { name: string; finding: string }[];
   /** CIDRs of peers whose forwarding headers are believed; `lan` is spelled out already. */
   trustedProxies: readonly string[];
+  limits: LimitsConfig;
   drainMs: number;
   metrics: { listen: ListenAddress } | undefined;
   log: { level: "trace" | "debug" | "info" | "warn" | "error"; access: boolean; pretty: "auto" | boolean };

@@ -6,6 +6,7 @@
 import { Document } from "yaml";
 import { formatDuration, formatSize } from "../core/time.ts";
 import { listenText } from "./addresses.ts";
+import { limitsOut } from "./limits.ts";
 import type { AcmeConfig, Config, RouteConfig, SiteConfig, TargetConfig } from "./model.ts";
 
 export type WrittenConfig = Readonly<Record<string, unknown>>;
@@ -18,6 +19,7 @@ export function writtenOut(config: Config, references: ReadonlyMap<string, strin
     state: config.state,
     admin: config.admin,
     trustedProxies: config.trustedProxies,
+    limits: limitsOut(config.limits),
     drain: formatDuration(config.drainMs),
     acme: acmeOut(config.acme, hide),
     sites: Object.fromEntries(config.sites.map((site) => [site.name, siteOut(site, hide)])),

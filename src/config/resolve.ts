@@ -7,6 +7,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { checkName } from "../core/names.ts";
 import { coversEverybody, listenText } from "./addresses.ts";
 import type { Judged } from "./judge.ts";
+import { resolveLimits } from "./limits.ts";
 import type { AcmeConfig, Config, ListenAddress, SiteConfig } from "./model.ts";
 import type { Declared } from "./schema.ts";
 import type { Resolver } from "./secrets.ts";
@@ -64,6 +65,7 @@ export async function resolveConfig(
       acme,
       sites,
       trustedProxies,
+      limits: resolveLimits(declared.limits, resolver.below(["limits"]), warn),
       drainMs: declared.drain,
       metrics: declared.metrics,
       log: {

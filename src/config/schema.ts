@@ -15,23 +15,19 @@ import {
   duration,
   flag,
   leaf,
+  oneOrMany,
   optionalBlock,
   secretText,
   sizeOrNone,
   text,
 } from "./leaves.ts";
+import { limitsSchema } from "./limits.ts";
 import { headerRefusal, prefixRefusal, readCa, readRedirect, readShare, readTarget } from "./readings.ts";
 
 const LISTEN_JSON = { type: "string" };
 const listenAddress = leaf({ doc: "Where to listen.", json: LISTEN_JSON }, readListenAddress);
 
-/** One, or a list of them. */
-function oneOrMany<T extends z.ZodType>(doc: string, item: T, preset: string | readonly string[]) {
-  return z
-    .preprocess((value) => (Array.isArray(value) ? (value as unknown[]) : [value]), z.array(item))
-    .prefault(preset)
-    .meta({ description: doc, short: "string" });
-}
+const peers = leaf({ doc: "An address, a network or a word.", json: { type: "string" } }, readPeers);
 
 const upstreamTls = (doc: string) =>
   optionalBlock(doc, {
@@ -193,9 +189,10 @@ export const configSchema = z.strictObject({
   ).optional(),
   trustedProxies: oneOrMany(
     "Peers whose X-Forwarded-* headers are believed: addresses, networks, or loopback, private (RFC 1918 and fc00::/7), lan (private and link-local).",
-    leaf({ doc: "An address, a network or a word.", json: { type: "string" } }, readPeers),
+    peers,
     [],
   ),
+  limits: limitsSchema,
   drain: duration({ doc: "How long running requests may take after SIGTERM.", default: "30s", min: "0s", max: "1h" }),
   acme: block("Who signs the certificates.", {
     ca: leaf(

@@ -69,6 +69,11 @@ export const CATALOG = {
     help: "Client connections that were closed before a request was read.",
     labels: ["listener", "reason"],
   },
+  gatehouse_limit_reached_total: {
+    kind: "counter",
+    help: "Times that a client or a target met one of the limits; docs/limits.md has what each does then.",
+    labels: ["limit"],
+  },
   gatehouse_tls_handshakes_total: {
     kind: "counter",
     help: "TLS handshakes by outcome: ok, failed, refused (name not served), pending (no certificate yet).",

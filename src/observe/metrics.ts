@@ -8,10 +8,11 @@ import { systemClock, type Clock } from "../core/time.ts";
 import type { ExchangeRecord } from "./access-log.ts";
 import type { MetricName } from "./catalog.ts";
 import { exposeFamily, Tally, type Sample } from "./cells.ts";
+import { LIMITS, type LimitName } from "./limit-names.ts";
 import { SiteTally } from "./site-tally.ts";
 
 export type UpstreamErrorReason = "connect" | "timeout" | "reset" | "tls" | "protocol";
-export type RejectReason = "limit" | "acl" | "tls" | "proxy_header";
+export type RejectReason = "limit" | "shed" | "acl" | "tls" | "proxy_header";
 export type HandshakeOutcome = "ok" | "failed" | "refused" | "pending";
 
 export interface Metrics {
@@ -26,6 +27,8 @@ export interface Metrics {
   connectionOpened(listener: "https" | "http"): void;
   connectionClosed(listener: "https" | "http"): void;
   connectionRejected(listener: "https" | "http", reason: RejectReason): void;
+  /** Lanes call LaneContext.limitReached, which says it in the log as well. */
+  limitReached(limit: LimitName): void;
   handshake(listener: "https", version: string | undefined, outcome: HandshakeOutcome): void;
   /** Times in ms since 1970. `undefined` takes the name off, its failures too. */
   certificate(
@@ -92,6 +95,9 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
   const reloadAt = tallyOf("gatehouse_config_last_reload_success_timestamp_seconds");
   const acmeReasons = new Set<string>();
 
+  const limits = tallyOf("gatehouse_limit_reached_total");
+  // rate() sees the first one only if there was a 0 before it.
+  for (const limit of LIMITS) limits.add(["limit"], [limit], 0);
   for (const listener of ["https", "http"]) open.set(["listener"], [listener], 0);
   tallyOf("gatehouse_build_info").set(
     ["version", "node", "openssl"],
@@ -140,6 +146,7 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
     connectionOpened: (listener) => open.add(["listener"], [listener], 1),
     connectionClosed: (listener) => open.add(["listener"], [listener], -1),
     connectionRejected: (listener, reason) => rejected.add(["listener", "reason"], [listener, reason]),
+    limitReached: (limit) => limits.add(["limit"], [limit]),
     handshake(listener, version, outcome) {
       const known = version === undefined ? "none" : TLS_VERSIONS.has(version) ? version : OTHER;
       handshakes.add(["listener", "version", "outcome"], [listener, known, outcome]);

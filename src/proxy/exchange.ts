@@ -3,9 +3,11 @@
  * Owns: the facts of one exchange and telling log and metrics exactly once.
  * Never: moves bytes.
  */
+import type { LimitsConfig } from "../config/model.ts";
 import type { ErrorCode, GatehouseError } from "../core/errors.ts";
 import { ERROR_CODES } from "../core/errors.ts";
 import type { AccessLog } from "../observe/access-log.ts";
+import type { LimitName } from "../observe/limit-names.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics, UpstreamErrorReason } from "../observe/metrics.ts";
 import type { HomeAssistantHint } from "./home-assistant.ts";
@@ -17,6 +19,10 @@ import type { UpstreamPool } from "./upstream/pool.ts";
 /** What every lane is given. `rules` is asked per request, so that a reload is one assignment. */
 export interface LaneContext {
   rules(): Rules;
+  /** Asked per connection or request: a reload changes them. */
+  limits(): LimitsConfig;
+  /** Counts, and says so in the log now and then; `client` is an address. */
+  limitReached(limit: LimitName, client: string): void;
   isDraining(): boolean;
   upstream: UpstreamPool;
   log: Logger;

@@ -27,19 +27,14 @@ interface Listener {
 
 export function createListeners(options: {
   accept(kind: ListenerKind, socket: Socket): void;
-  /** The kernel's connection was closed before a socket was made of it. */
-  dropped(kind: ListenerKind): void;
   /** A listener that failed later, such as one out of file descriptors. */
   failed(kind: ListenerKind, error: Error): void;
-  maxConnections: number;
 }): Listeners {
   const open: Listener[] = [];
 
   async function start(kind: ListenerKind, address: ListenAddress): Promise<Listener> {
     // allowHalfOpen: the lanes decide what a FIN means; a tunnel has to pass it on (RFC 9293 §3.6).
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => options.accept(kind, socket));
-    server.maxConnections = options.maxConnections;
-    server.on("drop", () => options.dropped(kind));
     await new Promise<void>((resolve, reject) => {
       server.once("error", (error) => reject(listenFailure(error, address)));
       server.listen("fd" in address ? { fd: address.fd } : bindOptions(address), () => resolve());

@@ -15,8 +15,10 @@ export interface TlsFrontOptions {
   ticketKeys: Buffer;
   log: Logger;
   metrics: Metrics;
-  /** Default 10 s. */
-  handshakeMs?: number | undefined;
+  /** Asked per connection. */
+  handshakeMs(): number;
+  /** A handshake took longer than that. */
+  late(raw: Socket): void;
   /** The handshake is done. */
   secured(socket: TLSSocket, raw: Socket): void;
 }
@@ -32,8 +34,8 @@ interface Handshake {
   timer: NodeJS.Timeout;
 }
 
-/** A slow phone needs 1 s; who needs more than ten has something else in mind. */
-const HANDSHAKE_MS = 10_000;
+/** Node's own timer, above every configurable one: it only sees silence. */
+const SILENT_HANDSHAKE_MS = 300_000;
 /** Seconds. A day: as long as a ticket key may live (RFC 8446 §4.6.1 allows seven). */
 const SESSION_SECONDS = 86_400;
 /** RFC 6066 §3: a host name, and no host name is longer. */
@@ -46,7 +48,7 @@ const MINUTE_MS = 60_000;
 const UNRECOGNIZED_NAME = Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70]);
 
 export function createTlsFront(options: TlsFrontOptions): TlsFront {
-  const { log, metrics, handshakeMs = HANDSHAKE_MS } = options;
+  const { log, metrics } = options;
   const refusals = createRefusalLog(log);
   /** Connections in their handshake, by the peer's address and port: all that a TLSSocket tells of its connection. */
   const shaking = new Map<string, Handshake>();
@@ -55,7 +57,7 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
     key: options.fallback.keyPem,
     cert: options.fallback.certificatePem,
     ...tlsSettings,
-    handshakeTimeout: handshakeMs,
+    handshakeTimeout: SILENT_HANDSHAKE_MS,
     sessionTimeout: SESSION_SECONDS,
     ticketKeys: options.ticketKeys,
     ALPNProtocols: ["h2", "http/1.1"],
@@ -105,7 +107,11 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
     accept(raw) {
       const key = keyOf(raw);
       // Node's own handshakeTimeout is an idle timer: a ClientHello dripped byte by byte kept it away for minutes.
-      const entry: Handshake = { raw, outcome: "failed", timer: setTimeout(() => raw.destroy(), handshakeMs) };
+      const late = (): void => {
+        options.late(raw);
+        raw.destroy();
+      };
+      const entry: Handshake = { raw, outcome: "failed", timer: setTimeout(late, options.handshakeMs()) };
       shaking.set(key, entry);
       raw.once("close", () => {
         clearTimeout(entry.timer);

@@ -7,7 +7,7 @@ import type { Socket } from "node:net";
 import type { SecureContext, TLSSocket } from "node:tls";
 import type { ListenAddress } from "../config/model.ts";
 import type { LaneContext } from "./exchange.ts";
-import { createConnectionBounds, MAX_CONNECTIONS } from "./front-bounds.ts";
+import { createConnectionBounds } from "./front-bounds.ts";
 import { createListeners, type ListenerKind } from "./front-listen.ts";
 import { createTlsFront } from "./front-tls.ts";
 import type { ConnectionFacts } from "./lanes/check-request.ts";
@@ -29,17 +29,6 @@ export interface FrontOptions {
   answerChallenge(host: string, token: string): Promise<string | undefined>;
   /** Port of `https://` in redirects. Default: the first HTTPS listener's, or 443 when there is none. */
   publicHttpsPort?: number;
-  /** For tests: smaller bounds. */
-  limits?: {
-    total?: number;
-    perStranger?: number;
-    perNeighbour?: number;
-    /** An HTTP/2 session without streams. */
-    idleMs?: number;
-    /** An HTTP/2 client that does not read. */
-    stallMs?: number;
-    handshakeMs?: number;
-  };
 }
 
 export interface Front {
@@ -63,14 +52,14 @@ const KEEP_ALIVE_MS = 60_000;
 export function createFront(options: FrontOptions): Front {
   const { context } = options;
   const { log, metrics } = context;
-  const bounds = createConnectionBounds(options.limits);
+  const bounds = createConnectionBounds(() => context.limits());
   const sockets = new Set<Socket>();
   /** Called when the last connection closes. */
   let whenEmpty: (() => void) | undefined;
 
   const upgrade = createUpgradeLane(context);
   const compat = createCompatLane(context, { onUpgrade: upgrade });
-  const h2 = createH2Lane(context, options.limits);
+  const h2 = createH2Lane(context);
   const plain = createPlainLane({
     context,
     answerChallenge: options.answerChallenge,
@@ -80,7 +69,8 @@ export function createFront(options: FrontOptions): Front {
     chooseContext: options.chooseContext,
     fallback: options.fallback,
     ticketKeys: options.ticketKeys,
-    handshakeMs: options.limits?.handshakeMs,
+    handshakeMs: () => context.limits().handshakeMs,
+    late: (raw) => context.limitReached("handshake_time", plainAddress(raw.remoteAddress ?? "")),
     log,
     metrics,
     secured(socket, raw) {
@@ -91,9 +81,7 @@ export function createFront(options: FrontOptions): Front {
   });
 
   const listeners = createListeners({
-    maxConnections: MAX_CONNECTIONS,
     accept,
-    dropped: (kind) => metrics.connectionRejected(kind, "limit"),
     failed: (kind, error) =>
       log.error({ event: "listen.failed", listener: kind, reason: error.message }, "a listener has a problem"),
   });
@@ -101,7 +89,8 @@ export function createFront(options: FrontOptions): Front {
   function accept(kind: ListenerKind, socket: Socket): void {
     socket.on("error", () => {});
     const leave = bounds.admit(socket.remoteAddress ?? "");
-    if (leave === undefined) {
+    if (typeof leave === "string") {
+      context.limitReached(leave, plainAddress(socket.remoteAddress ?? ""));
       metrics.connectionRejected(kind, "limit");
       socket.resetAndDestroy();
       return;

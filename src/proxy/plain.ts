@@ -7,6 +7,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { Duplex } from "node:stream";
 import { errorText } from "../core/errors.ts";
 import type { LaneContext } from "./exchange.ts";
+import { limitOfParser } from "./limits.ts";
 import { checkRequest, type ConnectionFacts } from "./lanes/check-request.ts";
 import { Exchange } from "./exchange.ts";
 import { errorAnswer, type LocalAnswer, redirectAnswer } from "./responses.ts";
@@ -31,12 +32,12 @@ const CHALLENGES = "/.well-known/acme-challenge/";
 const TOKEN = /^[A-Za-z0-9_-]{1,128}$/;
 /** Storage may be slow or gone; a validating CA waits about 10 s. */
 const CHALLENGE_MS = 8_000;
-/** As on the TLS port, so that both say 414 and 431 to the same heads. */
-const MAX_HEADER_BYTES = 32_768;
-const HEADERS_MS = 10_000;
+/** Bodies are not wanted, so this is enough for a whole request. */
 const REQUEST_MS = 15_000;
-const KEEP_ALIVE_MS = 5_000;
-const CHECK_EVERY_MS = 2_000;
+/** Who was redirected goes to the other port, and does not come back to this one. */
+const MAX_KEEP_ALIVE_MS = 5_000;
+const CHECK_EVERY_MS = 1_000;
+const MAX_REQUESTS = 100;
 
 const FAREWELLS: Partial<Record<string, string>> = {
   HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
@@ -51,17 +52,14 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
   const ending = new WeakSet<Duplex>();
   const server = createServer({
     insecureHTTPParser: false,
-    maxHeaderSize: MAX_HEADER_BYTES,
     // Challenges are answered whatever Host says; the rest is checked below.
     requireHostHeader: false,
-    headersTimeout: HEADERS_MS,
     requestTimeout: REQUEST_MS,
-    keepAliveTimeout: KEEP_ALIVE_MS,
     connectionsCheckingInterval: CHECK_EVERY_MS,
     // Nothing is upgraded here; without this Node would hand the socket to a listener that is not there.
     shouldUpgradeCallback: () => false,
   });
-  server.maxRequestsPerSocket = 100;
+  obey();
   // Never listening; this event starts the check for slow requests.
   server.emit("listening");
 
@@ -84,6 +82,8 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
   for (const event of ["checkContinue", "checkExpectation"])
     server.on(event, (req: IncomingMessage, res: ServerResponse) => server.emit("request", req, res));
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+    const limit = limitOfParser(error.code);
+    if (limit !== undefined) context.limitReached(limit, sockets.get(socket)?.peerAddress ?? "");
     farewell(socket, FAREWELLS[error.code ?? ""] ?? "400 Bad Request");
   });
 
@@ -93,6 +93,17 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
     else if (socket.writable && !socket.destroyed)
       socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
     else socket.destroy();
+  }
+
+  /** Node asks the server for these at each connection or request. */
+  function obey(): void {
+    const limits = context.limits();
+    // The first is not in the types.
+    Object.assign(server, { maxHeaderSize: limits.headSize });
+    server.headersTimeout = Math.min(limits.headMs, REQUEST_MS);
+    server.keepAliveTimeout = Math.min(limits.idleMs, MAX_KEEP_ALIVE_MS);
+    server.maxHeadersCount = 2 * limits.headFields;
+    server.maxRequestsPerSocket = Math.min(limits.requestsPerConnection, MAX_REQUESTS);
   }
 
   async function challenge(req: IncomingMessage, res: ServerResponse, token: string): Promise<void> {
@@ -136,8 +147,9 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
   }
 
   function redirect(req: IncomingMessage, res: ServerResponse, facts: ConnectionFacts): void {
-    const { head, refusal } = checkRequest(req, facts);
+    const { head, refusal } = checkRequest(req, facts, context.limits());
     if (head === undefined) {
+      if (refusal.limit !== undefined) context.limitReached(refusal.limit, facts.peerAddress);
       send(req, res, errorAnswer(refusal.status, { requestId: "-", accept: req.headers.accept }));
       return;
     }
@@ -177,6 +189,7 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
 
   return {
     accept(socket, facts) {
+      obey();
       sockets.set(socket, facts);
       socket.on("error", () => {});
       socket.once("close", () => {

@@ -8,7 +8,14 @@ import { Agent, request as httpRequest } from "node:http";
 import { test, type TestContext } from "node:test";
 import type { SiteConfig } from "../../src/config/model.ts";
 import { eventually } from "../support/eventually.ts";
-import { proxyConfig, type RunningLane, siteConfig, startLane, targetConfig } from "../support/proxy-lane.ts";
+import {
+  limitsConfig,
+  proxyConfig,
+  type RunningLane,
+  siteConfig,
+  startLane,
+  targetConfig,
+} from "../support/proxy-lane.ts";
 import { ask, rawClient, valueOf } from "../support/raw-client.ts";
 import { startRecordingTarget } from "../support/recording-target.ts";
 import { countBytes, sendBytes, startTarget } from "../support/target.ts";
@@ -287,8 +294,10 @@ test("a client that is silent in its body hears 408; a target that is silent in 
 
 test("a client that takes nothing of its answer is cut off, and the target with it", async (t) => {
   const target = await startTarget(t, (_, res) => sendBytes(res, 512 * 1_048_576));
-  const config = proxyConfig([siteConfig("a.test", targetConfig(target.port))]);
-  const { port, lane, upstream, recorded } = await startLane(t, config, {}, { stalledMs: 300 });
+  const config = proxyConfig([siteConfig("a.test", targetConfig(target.port))], {
+    limits: limitsConfig({ writeStallMs: 300 }),
+  });
+  const { port, lane, upstream, recorded } = await startLane(t, config);
   const client = rawClient(t, port);
   client.socket.pause();
   client.send(GET);
@@ -302,8 +311,10 @@ test("a slow answer is no stalled client", async (t) => {
     res.write("first");
     finish = () => res.end("last");
   });
-  const config = proxyConfig([siteConfig("a.test", targetConfig(target.port))]);
-  const { port } = await startLane(t, config, {}, { stalledMs: 50 });
+  const config = proxyConfig([siteConfig("a.test", targetConfig(target.port))], {
+    limits: limitsConfig({ writeStallMs: 50 }),
+  });
+  const { port } = await startLane(t, config);
   const client = rawClient(t, port);
   client.send(GET);
   await client.until("first", (received) => received.includes("first"));
@@ -323,13 +334,13 @@ test("a target that stays away is a line in the log now and then, not one per vi
 });
 
 test("a head that drips is answered 408 and closed", async (t) => {
-  const { port, lane } = await laneTo(t, 9);
-  assert.equal(lane.server.headersTimeout, 10_000);
+  const config = proxyConfig([siteConfig("a.test", targetConfig(9))], { limits: limitsConfig({ headMs: 100 }) });
+  const { port, lane, recorded } = await startLane(t, config);
   assert.equal(lane.server.requestTimeout, 0);
-  lane.server.headersTimeout = 100;
   const client = rawClient(t, port);
   client.send("GET / HTTP/1.1\r\nHost: a.te");
   assert.match(await client.closed(8_000), /^HTTP\/1\.1 408 /);
+  assert.deepEqual(recorded.limits, ["head_time"]);
 });
 
 test("requests far ahead of their answers close the connection instead of filling memory", async (t) => {

@@ -9,12 +9,12 @@ import { spawn } from "node:child_process";
 import { test, type TestContext } from "node:test";
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { isGatehouseError } from "../../src/core/errors.ts";
-import { createConnectionBounds } from "../../src/proxy/front-bounds.ts";
+import { type ConnectionBounds, createConnectionBounds } from "../../src/proxy/front-bounds.ts";
 import { listenFailure } from "../../src/proxy/front-listen.ts";
 import { abortDownloadsH1, abortDownloadsH2 } from "../support/abort-storm.ts";
 import { eventually, type FrontHome, startFront, type FrontHomeOptions } from "../support/front-home.ts";
 import { needs, runProgram } from "../support/programs.ts";
-import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
+import { limitsConfig, siteConfig, targetConfig } from "../support/proxy-lane.ts";
 import { sendBytes, startTarget } from "../support/target.ts";
 
 async function homeWith(t: TestContext, options: FrontHomeOptions = {}, body = "inside"): Promise<FrontHome> {
@@ -259,7 +259,7 @@ test("what is no TLS on the TLS port is cut and counted; a dripped ClientHello i
 });
 
 test("more connections than there is room for are cut at once and counted; room comes back", async (t) => {
-  const home = await homeWith(t, { limits: { perNeighbour: 3 } });
+  const home = await homeWith(t, { limits: { connectionsPerNeighbour: 3 } });
   const inside = await Promise.all([0, 1, 2].map(() => knock(t, home, { servername: "a.test" })));
   assert.deepEqual(
     inside.map(({ outcome }) => outcome),
@@ -282,23 +282,38 @@ test("strangers count by IPv4 address or IPv6 /64, neighbours have more room, th
     ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::", true],
     ["64:ff9b::192.0.2.1", "64:ff9b::198.51.100.7", true],
   ] as const) {
-    const single = createConnectionBounds({ perStranger: 1 });
-    assert.ok(single.admit(one));
-    assert.equal(single.admit(other) === undefined, areOne, `${one} and ${other}`);
+    const single = boundsOf({ connectionsPerAddress: 1 });
+    assert.equal(typeof single.admit(one), "function");
+    const second = single.admit(other);
+    assert.equal(second === "connections_per_address", areOne, `${one} and ${other}`);
   }
-  const bounds = createConnectionBounds({ total: 6, perStranger: 2, perNeighbour: 4 });
+  const bounds = boundsOf({
+    connections: 8,
+    connectionsReserved: 1,
+    connectionsPerAddress: 2,
+    connectionsPerNeighbour: 4,
+    exempt: ["203.0.113.0/24"],
+  });
   const leave = bounds.admit("2001:db8::1");
-  assert.ok(leave !== undefined);
-  assert.ok(bounds.admit("2001:db8::2"));
-  assert.equal(bounds.admit("2001:db8::3"), undefined);
+  assert.ok(typeof leave === "function");
+  assert.equal(typeof bounds.admit("2001:db8::2"), "function");
+  assert.equal(bounds.admit("2001:db8::3"), "connections_per_address");
   leave();
   leave();
-  assert.ok(bounds.admit("2001:db8::3"));
-  for (let count = 0; count < 4; count++) assert.ok(bounds.admit("::ffff:192.168.0.7"));
-  assert.equal(bounds.admit("192.168.0.7"), undefined);
-  assert.equal(bounds.admit("198.51.100.1"), undefined, "all is full");
-  assert.equal(bounds.open(), 6);
+  assert.equal(typeof bounds.admit("2001:db8::3"), "function");
+  for (let count = 0; count < 4; count++) assert.equal(typeof bounds.admit("::ffff:192.168.0.7"), "function");
+  assert.equal(bounds.admit("192.168.0.7"), "connections_per_neighbour");
+  assert.equal(typeof bounds.admit("198.51.100.1"), "function");
+  assert.equal(bounds.admit("198.51.100.2"), "connections", "the last one is not for strangers");
+  assert.equal(typeof bounds.admit("203.0.113.1"), "function");
+  assert.equal(bounds.admit("203.0.113.1"), "connections", "all is full");
+  assert.equal(bounds.open(), 8);
 });
+
+function boundsOf(changes: Parameters<typeof limitsConfig>[0]): ConnectionBounds {
+  const limits = limitsConfig(changes);
+  return createConnectionBounds(() => limits);
+}
 
 test("a port that is taken says which, who to ask; one that is forbidden says how to get the right", async (t) => {
   const { server } = await startTarget(t, (_, res) => res.end());

@@ -366,7 +366,7 @@ test("rapid reset: nothing is asked of the target, and the session is cut", asyn
 
 test("a session without streams is closed, with a streaming answer it is not", async (t) => {
   const { port } = await startTarget(t, (_, res) => res.write("begun"));
-  const home = await homeWith(t, port, {}, { limits: { idleMs: 150 } });
+  const home = await homeWith(t, port, {}, { limits: { h2: { idleMs: 150 } } });
   const silent = await RawH2.open(home.httpsPort, { preface: false });
   const idle = await RawH2.open(home.httpsPort);
   const busy = await RawH2.open(home.httpsPort);
@@ -381,7 +381,7 @@ test("a session without streams is closed, with a streaming answer it is not", a
 
 test("a client that never opens its window is cut, and so is the target's side", async (t) => {
   const { port } = await startTarget(t, (_, res) => sendBytes(res, 50_000_000));
-  const home = await homeWith(t, port, {}, { limits: { stallMs: 200, idleMs: 300 } });
+  const home = await homeWith(t, port, {}, { limits: { writeStallMs: 200, h2: { idleMs: 300 } } });
   const client = await RawH2.open(home.httpsPort, { settings: [[4, 0]] });
   client.headers(1, request());
   client.headers(3, request({ ":authority": "unknown.test" }));

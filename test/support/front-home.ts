@@ -7,10 +7,11 @@ import { createSecureContext, type SecureContext } from "node:tls";
 import type { SiteConfig } from "../../src/config/model.ts";
 import type { Metrics } from "../../src/observe/metrics.ts";
 import { createFront, type Front, type FrontOptions } from "../../src/proxy/front.ts";
+import { createLimitReports } from "../../src/proxy/limits.ts";
 import { createRules } from "../../src/proxy/rules/policy.ts";
 import type { UpstreamPool } from "../../src/proxy/upstream/pool.ts";
 import { type Issued, makeCa, type TestCa } from "./certificates.ts";
-import { laneContext, proxyConfig, type Recorded } from "./proxy-lane.ts";
+import { laneContext, limitsConfig, proxyConfig, type Recorded } from "./proxy-lane.ts";
 
 export interface FrontHome {
   front: Front;
@@ -29,6 +30,8 @@ export interface FrontHome {
 export interface FrontHomeOptions extends Partial<Omit<FrontOptions, "context">> {
   /** Configured, but their certificate is not there yet. */
   pending?: readonly string[];
+  /** The defaults, but for these. */
+  limits?: Parameters<typeof limitsConfig>[0];
 }
 
 /** One CA and one bundle for all tests of a process: making them is the slow part. */
@@ -49,7 +52,8 @@ export async function startFront(
 ): Promise<FrontHome> {
   shared ??= certificates();
   const { ca, fallback, site } = await shared;
-  const { pending = [], ...rest } = options;
+  const { pending = [], limits: changes, ...rest } = options;
+  const limits = limitsConfig(changes);
   const { context, recorded, upstream, state } = laneContext(t, proxyConfig(sites));
   const counted: string[] = [];
   const metrics = new Proxy(context.metrics, {
@@ -65,7 +69,13 @@ export async function startFront(
   let rules = createRules(proxyConfig(sites));
   const prepared: SecureContext = createSecureContext({ key: site.keyPem, cert: site.chainPem, minVersion: "TLSv1.2" });
   const front = createFront({
-    context: { ...context, metrics, rules: () => rules },
+    context: {
+      ...context,
+      metrics,
+      rules: () => rules,
+      limits: () => limits,
+      limitReached: createLimitReports({ log: context.log, metrics }),
+    },
     chooseContext(name) {
       if (pending.includes(name)) return { refused: "pending" };
       return rules.routes.site(name) === undefined ? { refused: "unknown" } : { context: prepared };

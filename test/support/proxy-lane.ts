@@ -5,8 +5,10 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { Writable } from "node:stream";
 import type { TestContext } from "node:test";
-import type { Config, RouteConfig, SiteConfig, TargetConfig } from "../../src/config/model.ts";
+import { limitsOf, limitsSchema } from "../../src/config/limits.ts";
+import type { Config, LimitsConfig, RouteConfig, SiteConfig, TargetConfig } from "../../src/config/model.ts";
 import type { ExchangeRecord } from "../../src/observe/access-log.ts";
+import type { LimitName } from "../../src/observe/limit-names.ts";
 import { createLog, type Logger } from "../../src/observe/log.ts";
 import type { Metrics } from "../../src/observe/metrics.ts";
 import { createDemo } from "../../src/proxy/demo.ts";
@@ -15,6 +17,7 @@ import { createHomeAssistantHint } from "../../src/proxy/home-assistant.ts";
 import { type CompatLane, createCompatLane } from "../../src/proxy/lanes/compat.ts";
 import type { ConnectionFacts } from "../../src/proxy/lanes/check-request.ts";
 import type { RequestHead } from "../../src/proxy/rules/request-head.ts";
+import { createLimitReports } from "../../src/proxy/limits.ts";
 import { createRules } from "../../src/proxy/rules/policy.ts";
 import { createUpstreamPool, type UpstreamPool } from "../../src/proxy/upstream/pool.ts";
 
@@ -44,6 +47,14 @@ export function siteConfig(name: string, target: TargetConfig, changes: Partial<
   };
 }
 
+/** The defaults, but for what is given. */
+export function limitsConfig(
+  changes: Partial<Omit<LimitsConfig, "h2">> & { h2?: Partial<LimitsConfig["h2"]> } = {},
+): LimitsConfig {
+  const limits = limitsOf(limitsSchema.parse(undefined));
+  return { ...limits, ...changes, h2: { ...limits.h2, ...changes.h2 } };
+}
+
 export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Config> = {}): Config {
   return {
     file: "",
@@ -61,6 +72,7 @@ export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Confi
     sites,
     quarantined: [],
     trustedProxies: [],
+    limits: limitsConfig(),
     drainMs: 1_000,
     metrics: undefined,
     log: { level: "debug", access: true, pretty: false },
@@ -71,6 +83,7 @@ export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Confi
 export interface Recorded {
   access: ExchangeRecord[];
   upstreamErrors: string[];
+  limits: LimitName[];
   started: number;
   lines: Record<string, unknown>[];
 }
@@ -80,7 +93,7 @@ export function laneContext(
   t: TestContext,
   config: Config,
 ): { context: LaneContext; recorded: Recorded; upstream: UpstreamPool; state: { draining: boolean } } {
-  const recorded: Recorded = { access: [], upstreamErrors: [], started: 0, lines: [] };
+  const recorded: Recorded = { access: [], upstreamErrors: [], limits: [], started: 0, lines: [] };
   const demo = createDemo();
   const upstream = createUpstreamPool({ connectDemo: () => demo.connect() });
   t.after(() => {
@@ -106,6 +119,7 @@ export function laneContext(
     connectionOpened: () => {},
     connectionClosed: () => {},
     connectionRejected: () => {},
+    limitReached: (limit) => void recorded.limits.push(limit),
     handshake: () => {},
     certificate: () => {},
     acmeOrder: () => {},
@@ -118,6 +132,8 @@ export function laneContext(
   const context: LaneContext = {
     rules: () => rules,
     isDraining: () => state.draining,
+    limits: () => config.limits,
+    limitReached: createLimitReports({ log, metrics }),
     upstream,
     log,
     access: { write: (record) => void recorded.access.push(record) },
@@ -140,12 +156,10 @@ export async function startLane(
   t: TestContext,
   config: Config,
   facts: Partial<ConnectionFacts> = {},
-  limits: { stalledMs?: number } = {},
 ): Promise<RunningLane> {
   const { context, recorded, upstream, state } = laneContext(t, config);
   const upgrades: RunningLane["upgrades"] = [];
   const lane = createCompatLane(context, {
-    ...limits,
     onUpgrade(head, socket, firstBytes) {
       upgrades.push({ head, firstBytes });
       socket.end("HTTP/1.1 101 Switching Protocols\r\n\r\n");

@@ -3,7 +3,9 @@
  * Owns: the strict reading of one HTTP/1.x request head; a RequestHead or a refusal. Runs before anything is dialled.
  * Never: looks at configuration, a socket or a body.
  */
+import type { LimitsConfig } from "../../config/model.ts";
 import type { ErrorCode } from "../../core/errors.ts";
+import type { LimitName } from "../../observe/limit-names.ts";
 import { type RequestHead, valuesOf } from "../rules/request-head.ts";
 import { normaliseHost } from "../rules/routes.ts";
 
@@ -30,16 +32,10 @@ export interface Refusal {
   code: ErrorCode;
   /** For the log: which rule. Fixed words, nothing of the request. */
   reason: string;
+  limit?: LimitName | undefined;
 }
 
 export type Verdict = { head: RequestHead; refusal?: undefined } | { head?: undefined; refusal: Refusal };
-
-/** Longest target: 8 KiB, what nginx takes by default. Past it 414. */
-const MAX_TARGET = 8_192;
-/** Browsers send about 20 fields. Past it 431. */
-const MAX_FIELDS = 128;
-/** One field, name and value: cookies are limited to 4 KiB each by browsers. Past it 431. */
-const MAX_FIELD = 16_384;
 
 const setOf = (words: string): ReadonlySet<string> => new Set(words.split(" "));
 
@@ -61,15 +57,18 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 /** Visible ASCII without `#` and `\`, which are read in two ways; origin-form (RFC 9112 §3.2.1). */
 const ORIGIN_FORM = /^\/[\x21\x22\x24-\x5b\x5d-\x7e]*$/;
 
-export function checkRequest(request: ParsedRequest, facts: ConnectionFacts): Verdict {
+/** 414 and 431 (RFC 9110 §15.5.15, RFC 6585 §5) past these. */
+export type HeadLimits = Pick<LimitsConfig, "urlSize" | "headFields" | "fieldSize">;
+
+export function checkRequest(request: ParsedRequest, facts: ConnectionFacts, limits: HeadLimits): Verdict {
   const method = request.method ?? "";
   const version = request.httpVersion;
   if (version !== "1.0" && version !== "1.1") return no(505, "version");
   if (!METHODS.has(method)) return method === "TRACE" || method === "CONNECT" ? no(405, "method") : no(501, "method");
   const url = request.url ?? "";
-  if (url.length > MAX_TARGET) return no(414, "target length");
+  if (url.length > limits.urlSize) return no(414, "target length", "url_size");
 
-  const read = readFields(request.rawHeaders);
+  const read = readFields(request.rawHeaders, limits);
   if (!Array.isArray(read)) return read;
   const headers = read;
   const hosts = valuesOf(headers, "host");
@@ -103,22 +102,22 @@ export function checkRequest(request: ParsedRequest, facts: ConnectionFacts): Ve
   };
 }
 
-function no(status: number, reason: string): { refusal: Refusal } {
+function no(status: number, reason: string, limit?: LimitName): { refusal: Refusal } {
   const isMalformed = status === 400 || status === 505;
   return {
-    refusal: { status, code: isMalformed ? "GATEHOUSE_REQUEST_MALFORMED" : "GATEHOUSE_REQUEST_REFUSED", reason },
+    refusal: { status, code: isMalformed ? "GATEHOUSE_REQUEST_MALFORMED" : "GATEHOUSE_REQUEST_REFUSED", reason, limit },
   };
 }
 
 /** Flat list with names in lower case, or why not. */
-function readFields(raw: readonly string[]): string[] | { refusal: Refusal } {
-  if (raw.length / 2 > MAX_FIELDS) return no(431, "field count");
+function readFields(raw: readonly string[], limits: HeadLimits): string[] | { refusal: Refusal } {
+  if (raw.length / 2 > limits.headFields) return no(431, "field count", "head_fields");
   const headers: string[] = [];
   const seen = new Set<string>();
   for (let at = 0; at < raw.length; at += 2) {
     const name = (raw[at] ?? "").toLowerCase();
     const value = raw[at + 1] ?? "";
-    if (name.length + value.length > MAX_FIELD) return no(431, "field length");
+    if (name.length + value.length > limits.fieldSize) return no(431, "field length", "field_size");
     if (!TOKEN.test(name)) return no(400, "field name");
     if (/[\x00-\x08\x0a-\x1f\x7f]/.test(value)) return no(400, "field value");
     if (SINGLE.has(name) && seen.has(name)) return no(400, "a single field twice");

@@ -12,20 +12,25 @@ import { valuesOf } from "../rules/request-head.ts";
 import type { Deadlines } from "../upstream/deadlines.ts";
 import { lowerCased, pairs } from "../rules/raw-headers.ts";
 
-/** An answer that comes before the body is in: this much more is read and dropped, so that no reset eats the answer. */
-const LINGER_BYTES = 262_144;
+/** An answer that comes before the body is in: read on for this long, so that no reset eats the answer. */
 const LINGER_MS = 1_000;
+
+/** How much of a body that nobody wants is read and dropped. */
+export interface UnreadBound {
+  bytes: number;
+  onReached(): void;
+}
 
 /**
  * Ends the answer once the request is in, or read far enough. Closing with unread bytes makes the kernel send a reset,
  * and a reset can overtake the answer (RFC 9112 §9.6).
  */
-export function endWhenRead(req: IncomingMessage, res: ServerResponse, isRead: boolean): void {
+export function endWhenRead(req: IncomingMessage, res: ServerResponse, isRead: boolean, unread: UnreadBound): void {
   if (isRead || req.destroyed) {
     res.end();
     return;
   }
-  let left = LINGER_BYTES;
+  let left = unread.bytes;
   const done = () => {
     clearTimeout(timer);
     req.off("data", count);
@@ -35,7 +40,9 @@ export function endWhenRead(req: IncomingMessage, res: ServerResponse, isRead: b
   };
   const count = (chunk: Buffer) => {
     left -= chunk.length;
-    if (left < 0) done();
+    if (left >= 0) return;
+    unread.onReached();
+    done();
   };
   const timer = setTimeout(done, LINGER_MS);
   req.on("data", count);
@@ -52,13 +59,13 @@ export function sendLocal(
   req: IncomingMessage,
   res: ServerResponse,
   answer: LocalAnswer,
-  options: { close: boolean; isRead: boolean },
+  options: { close: boolean; isRead: boolean; unread: UnreadBound },
 ): void {
-  const { close, isRead } = options;
+  const { close, isRead, unread } = options;
   res.writeHead(answer.status, [...answer.headers, ...(close ? ["connection", "close"] : [])]);
   if (req.method !== "HEAD" && answer.body.length > 0) res.write(answer.body);
   else res.flushHeaders();
-  endWhenRead(req, res, isRead);
+  endWhenRead(req, res, isRead, unread);
 }
 
 /** The same answer on a bare socket, after an upgrade or a parser error took the response object away. */

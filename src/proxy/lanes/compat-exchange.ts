@@ -12,7 +12,7 @@ import type { Decision } from "../rules/policy.ts";
 import { type RequestHead, valuesOf } from "../rules/request-head.ts";
 import { judgeAnswer } from "../upstream/judge-answer.ts";
 import type { Refusal } from "./check-request.ts";
-import { endWhenRead, relayAnswer, sendLocal, sendRaw } from "./compat-answer.ts";
+import { endWhenRead, relayAnswer, sendLocal, sendRaw, type UnreadBound } from "./compat-answer.ts";
 import type { Forwarding, ForwardRequest } from "./compat-forward.ts";
 import { watchUpload } from "./compat-upload.ts";
 
@@ -65,11 +65,19 @@ export function serveExchange(serving: Serving): ServedExchange {
     if (req.complete || (head.body === "none" && refusal === undefined)) return true;
     return head.body === "length" && exchange.bytesIn >= head.contentLength;
   }
+  const unread: UnreadBound = {
+    bytes: context.limits().unreadBody,
+    onReached: () => context.limitReached("unread_body", head.peerAddress),
+  };
   /** A client that waits for 100 has not begun to send: there is nothing to linger for. */
   const send = (answer: LocalAnswer, close: boolean) => {
     isAnsweredHere = true;
     exchange.bytesOut = head.method === "HEAD" ? 0 : answer.body.length;
-    sendLocal(req, res, answer, { close: close || context.isDraining() || !isIn(), isRead: isIn() || isExpecting });
+    sendLocal(req, res, answer, {
+      close: close || context.isDraining() || !isIn(),
+      isRead: isIn() || isExpecting,
+      unread,
+    });
   };
   function answerWith(status: number, close: boolean): void {
     if (res.headersSent) {
@@ -109,7 +117,9 @@ export function serveExchange(serving: Serving): ServedExchange {
       idleMs,
       bytes: () => exchange.bytesIn,
       isOurTurn: () => req.complete || res.headersSent || forwarding?.isWaitingForClient() !== true,
-      onSlow: () => {
+      limits: context.limits(),
+      onSlow: (limit) => {
+        context.limitReached(limit, head.peerAddress);
         fail(new GatehouseError("GATEHOUSE_REQUEST_REFUSED", { message: "The request body came too slowly." }), 408);
       },
     });
@@ -138,6 +148,7 @@ export function serveExchange(serving: Serving): ServedExchange {
       onBody(bytes) {
         exchange.bytesIn += bytes;
         if (site.maxBody === 0 || exchange.bytesIn <= site.maxBody) return;
+        context.limitReached("body_size", head.peerAddress);
         fail(
           new GatehouseError("GATEHOUSE_REQUEST_REFUSED", { message: "The request body is larger than maxBody." }),
           413,
@@ -175,7 +186,7 @@ export function serveExchange(serving: Serving): ServedExchange {
         deadlines.stop();
         // The target has said its last word. If it did not want the rest, its connection is of no further use.
         if (forwarding?.isSent() === false) forwarding.abort();
-        endWhenRead(req, res, isIn() || isExpecting);
+        endWhenRead(req, res, isIn() || isExpecting, unread);
       },
       onTruncated() {
         exchange.failed("GATEHOUSE_UPSTREAM_RESET");

@@ -4,10 +4,7 @@
  * Never: limits its whole length in time: a photo library takes hours.
  */
 
-/** Nobody is judged before this (milliseconds). */
-const GRACE_MS = 30_000;
-/** Below this a sender only wants to hold the connection (bytes per second, over one window of GRACE_MS). */
-const MIN_RATE = 1_024;
+import type { LimitsConfig } from "../../config/model.ts";
 
 export interface UploadFacts {
   /** Longest silence. */
@@ -16,12 +13,14 @@ export interface UploadFacts {
   bytes(): number;
   /** We, or the target, are the ones who hold things up: then the client is not judged. */
   isOurTurn(): boolean;
-  onSlow(): void;
+  limits: Pick<LimitsConfig, "bodyRate" | "bodyGraceMs">;
+  onSlow(limit: "body_silence" | "body_rate"): void;
 }
 
 /** @returns stops the watch */
 export function watchUpload(facts: UploadFacts): () => void {
-  const everyMs = Math.max(50, Math.min(facts.idleMs / 2, 5_000));
+  const { bodyRate, bodyGraceMs } = facts.limits;
+  const everyMs = Math.max(50, Math.min(facts.idleMs / 2, bodyGraceMs / 2, 5_000));
   let seen = 0;
   let silentMs = 0;
   let windowMs = 0;
@@ -35,15 +34,15 @@ export function watchUpload(facts: UploadFacts): () => void {
     windowMs += everyMs;
     isWindowOurs ||= isOurs;
     let isDripping = false;
-    if (windowMs >= GRACE_MS) {
-      isDripping = !isWindowOurs && bytes - windowBytes < (MIN_RATE * windowMs) / 1_000;
+    if (windowMs >= bodyGraceMs) {
+      isDripping = !isWindowOurs && bytes - windowBytes < (bodyRate * windowMs) / 1_000;
       windowMs = 0;
       windowBytes = bytes;
       isWindowOurs = false;
     }
     if (silentMs < facts.idleMs && !isDripping) return;
     clearInterval(timer);
-    facts.onSlow();
+    facts.onSlow(isDripping ? "body_rate" : "body_silence");
   }, everyMs);
   timer.unref();
   return () => clearInterval(timer);

@@ -7,10 +7,18 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Exchange, type LaneContext } from "../exchange.ts";
+import { limitOfParser } from "../limits.ts";
 import { errorAnswer } from "../responses.ts";
 import { type RequestHead, valuesOf } from "../rules/request-head.ts";
 import { normaliseHost } from "../rules/routes.ts";
-import { checkRequest, checkUpgrade, type ConnectionFacts, isUpgrade, type Refusal } from "./check-request.ts";
+import {
+  checkRequest,
+  checkUpgrade,
+  type ConnectionFacts,
+  isUpgrade,
+  type Refusal,
+  type Verdict,
+} from "./check-request.ts";
 import { sendRaw } from "./compat-answer.ts";
 import { type ServedExchange, serveExchange } from "./compat-exchange.ts";
 import { createForwarder } from "./compat-forward.ts";
@@ -33,23 +41,12 @@ export interface CompatLane {
 export interface CompatOptions {
   /** A checked upgrade on a quiet connection; the socket is the callee's. */
   onUpgrade(head: RequestHead, socket: Duplex, firstBytes: Buffer): void;
-  /** How long a client may take nothing of its answer. Default 60_000. */
-  stalledMs?: number;
 }
 
-/** A head that takes longer is a slow loris. */
-const HEADERS_MS = 10_000;
-/** Silence between two requests of one client. */
-const KEEP_ALIVE_MS = 15_000;
-const CHECK_EVERY_MS = 2_000;
-/** The client takes nothing of an answer that waits for it: past this it is gone, or wants to hold our memory. */
-const STALLED_MS = 60_000;
-const MAX_HEADER_BYTES = 32_768;
-/** Above checkRequest's limit, so that its answer is the one that is seen. */
-const MAX_HEADER_FIELDS = 256;
-const MAX_REQUESTS_PER_SOCKET = 1_000;
-/** Browsers do not pipeline; what is further ahead than this is not honest. */
-const MAX_WAITING = 32;
+/** How late Node may notice a slow head (milliseconds). One pass looks at the slow ones alone. */
+const CHECK_EVERY_MS = 1_000;
+/** Node drops what is past its own count without a word: twice ours, so that check-request is the one who answers. */
+const FIELDS_FACTOR = 2;
 
 const MALFORMED_BODY = { code: "GATEHOUSE_REQUEST_MALFORMED", reason: "body" } as const;
 
@@ -75,21 +72,28 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
 
   const server = createServer({
     insecureHTTPParser: false,
-    maxHeaderSize: MAX_HEADER_BYTES,
     // Ours says which Host is missing or wrong, with a page.
     requireHostHeader: false,
-    headersTimeout: HEADERS_MS,
     // An upload may take hours; watchUpload judges its progress.
     requestTimeout: 0,
-    keepAliveTimeout: KEEP_ALIVE_MS,
     connectionsCheckingInterval: CHECK_EVERY_MS,
     noDelay: true,
     shouldUpgradeCallback: (req) => isUpgrade(lowerCased(req.rawHeaders)),
   });
-  server.maxHeadersCount = MAX_HEADER_FIELDS;
-  server.maxRequestsPerSocket = MAX_REQUESTS_PER_SOCKET;
+  obey();
   // The server never listens, but it is this event that starts its check for slow heads.
   server.emit("listening");
+
+  /** Node asks the server for these at each connection or request. */
+  function obey(): void {
+    const limits = context.limits();
+    // Not in the types; read whenever a connection comes.
+    Object.assign(server, { maxHeaderSize: limits.headSize });
+    server.headersTimeout = limits.headMs;
+    server.keepAliveTimeout = limits.idleMs;
+    server.maxHeadersCount = FIELDS_FACTOR * limits.headFields;
+    server.maxRequestsPerSocket = limits.requestsPerConnection;
+  }
 
   function next(connection: Connection): void {
     connection.current = undefined;
@@ -107,8 +111,18 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
   function enqueue(connection: Connection, req: IncomingMessage, run: () => void): void {
     if (connection.socket.writableEnded) return;
     if (connection.current === undefined && connection.waiting.length === 0) run();
-    else if (connection.waiting.length < MAX_WAITING) connection.waiting.push({ req, run });
-    else connection.socket.destroy();
+    else if (connection.waiting.length < context.limits().pipelined) connection.waiting.push({ req, run });
+    else {
+      context.limitReached("pipelined", connection.facts.peerAddress);
+      connection.socket.destroy();
+    }
+  }
+
+  function judge(req: IncomingMessage, facts: ConnectionFacts): Verdict {
+    const verdict = checkRequest(req, facts, context.limits());
+    const limit = verdict.refusal?.limit;
+    if (limit !== undefined) context.limitReached(limit, facts.peerAddress);
+    return verdict;
   }
 
   function onRequest(req: IncomingMessage, res: ServerResponse, isExpecting: boolean): void {
@@ -120,8 +134,10 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     req.on("error", () => {});
     res.on("error", () => {});
     enqueue(connection, req, () => {
-      const verdict = checkRequest(req, connection.facts);
-      watchStall(req, res, options.stalledMs ?? STALLED_MS);
+      const verdict = judge(req, connection.facts);
+      watchStall(req, res, context.limits().writeStallMs, () =>
+        context.limitReached("write_stall", connection.facts.peerAddress),
+      );
       res.once("close", () => next(connection));
       const head = verdict.head ?? unreadable(req, connection.facts);
       const exchange = serveExchange({ context, forward, req, res, head, refusal: verdict.refusal, isExpecting });
@@ -141,7 +157,7 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
       return;
     }
     enqueue(connection, req, () => {
-      const verdict = checkRequest(req, connection.facts);
+      const verdict = judge(req, connection.facts);
       const refusal = verdict.refusal ?? checkUpgrade(verdict.head);
       connections.delete(socket);
       if (verdict.head !== undefined && refusal === undefined) options.onUpgrade(verdict.head, socket, firstBytes);
@@ -157,7 +173,7 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     }
     enqueue(connection, req, () => {
       connections.delete(socket);
-      refuseUpgrade(unreadable(req, connection.facts), checkRequest(req, connection.facts).refusal, socket);
+      refuseUpgrade(unreadable(req, connection.facts), judge(req, connection.facts).refusal, socket);
     });
   });
 
@@ -179,12 +195,14 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     }
     if (connection.isClosing) return;
     connection.isClosing = true;
+    const limit = limitOfParser(error.code);
+    if (limit !== undefined) context.limitReached(limit, connection.facts.peerAddress);
     const { current } = connection;
     const last = connection.waiting.at(-1);
     if (last !== undefined) {
       const { req } = last;
       // The fault is in the body of the last one: it is refused in its turn, because that body will never end.
-      const refusal = checkRequest(req, connection.facts).refusal ?? { status, ...MALFORMED_BODY };
+      const refusal = judge(req, connection.facts).refusal ?? { status, ...MALFORMED_BODY };
       if (!req.complete) last.run = () => refuseUpgrade(unreadable(req, connection.facts), refusal, socket);
       return;
     }
@@ -202,6 +220,7 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
   return {
     server,
     accept(socket, facts) {
+      obey();
       connections.set(socket, { socket, facts, current: undefined, waiting: [], isClosing: false });
       socket.on("error", () => {});
       socket.once("close", () => connections.delete(socket));
@@ -225,13 +244,17 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
 }
 
 /** `res.setTimeout` is no use: Node re-arms it on writes into its own buffer. The socket's own timer sees real progress. */
-function watchStall(req: IncomingMessage, res: ServerResponse, withinMs: number): void {
+function watchStall(req: IncomingMessage, res: ServerResponse, withinMs: number, onStalled: () => void): void {
   const { socket } = req;
   if (!(socket instanceof Socket)) return;
   socket.setTimeout(withinMs);
   res.on("timeout", () => {
-    if (res.writableLength > 0 || socket.writableLength > 0) socket.destroy();
-    else socket.setTimeout(withinMs);
+    if (res.writableLength > 0 || socket.writableLength > 0) {
+      onStalled();
+      socket.destroy();
+    } else {
+      socket.setTimeout(withinMs);
+    }
   });
 }
 
@@ -248,9 +271,12 @@ function statusOf(code: string | undefined): number | undefined {
   return code?.startsWith("HPE_") === true ? 400 : undefined;
 }
 
+/** Names and values of a refused head that are looked at. */
+const MAX_READ = 512;
+
 /** What can be said about a head that is refused: enough for the access line and the language of the page. */
 function unreadable(req: IncomingMessage, facts: ConnectionFacts): RequestHead {
-  const all = lowerCased(req.rawHeaders.slice(0, 2 * MAX_HEADER_FIELDS));
+  const all = lowerCased(req.rawHeaders.slice(0, MAX_READ));
   const agent = valuesOf(all, "user-agent")[0];
   const accept = valuesOf(all, "accept")[0];
   const authority = valuesOf(all, "host")[0] ?? "";

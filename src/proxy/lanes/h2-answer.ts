@@ -7,11 +7,6 @@ import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from "nod
 import type { Exchange } from "../exchange.ts";
 import type { LocalAnswer } from "../responses.ts";
 
-/**
- * A client that takes nothing for this long is cut. One write is at most 64 KiB, so a reader of 1 KB/s stays; a video
- * player that pauses for longer comes back with a Range request.
- */
-export const STALL_MS = 60_000;
 /** RFC 9113 §8.2.2; `te` may be `trailers`, but not in an answer. What the rules left is checked once more. */
 const FORBIDDEN = new Set(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te"]);
 

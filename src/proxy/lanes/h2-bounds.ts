@@ -3,14 +3,11 @@
  * Owns: its open streams, its idle end, and how often its client changed its mind.
  * Never: reads a request.
  */
+import type { LimitsConfig } from "../../config/model.ts";
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 
-/** Browsers open a session again in one round trip; idle ones cost 60 KB each. No streams for this long. */
-const IDLE_SESSION_MS = 60_000;
 /** After GOAWAY: what an idle client needs to close its end. */
 const LAST_WORDS_MS = 1_000;
-/** CVE-2023-44487. A photo page scrolled fast resets some tens of streams in a second; this many in the window do not happen. */
-export const MAX_RESETS = 200;
 const RESET_WINDOW_MS = 10_000;
 
 export interface SessionBounds {
@@ -19,9 +16,9 @@ export interface SessionBounds {
 
 export function boundSession(
   session: ServerHttp2Session,
-  options: { idleMs?: number; abused(): void; cut(): void },
+  options: { limits: LimitsConfig["h2"]; abused(): void; cut(): void },
 ): SessionBounds {
-  const idleMs = options.idleMs ?? IDLE_SESSION_MS;
+  const { idleMs } = options.limits;
   let open = 0;
   let resets = 0;
   let windowEndsAt = 0;
@@ -41,7 +38,7 @@ export function boundSession(
       windowEndsAt = now + RESET_WINDOW_MS;
       resets = 0;
     }
-    if (++resets < MAX_RESETS || session.destroyed) return;
+    if (++resets < options.limits.resets || session.destroyed) return;
     options.abused();
     session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }

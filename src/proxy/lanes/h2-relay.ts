@@ -124,6 +124,7 @@ export function relayStream(
       idleMs: site.timeouts.idleMs,
       bytes: () => exchange.bytesIn,
       isOurTurn: () => stream.isPaused() || stream.readableEnded || stream.headersSent,
+      limits: context.limits(),
       onSlow: () =>
         fail(new GatehouseError("GATEHOUSE_REQUEST_REFUSED", { message: "The request body came too slowly." }), 408),
     });

@@ -3,6 +3,7 @@
  * Owns: pseudo headers, the fields HTTP/2 forbids, cookie crumbs; the rest is judged by check-request, as in HTTP/1.
  * Never: looks at configuration or a stream.
  */
+import type { LimitsConfig } from "../../config/model.ts";
 import { normaliseHost } from "../rules/routes.ts";
 import { checkRequest, checkUpgrade, type ConnectionFacts, type Refusal, type Verdict } from "./check-request.ts";
 import { webSocketFields } from "./h2-upgrade.ts";
@@ -13,9 +14,6 @@ import { webSocketFields } from "./h2-upgrade.ts";
  */
 export type H2Verdict = (Verdict & { isTunnel?: boolean }) | { malformed: string };
 
-/** Sum of names and values, as in HTTP/1 (`maxHeaderSize` there). Node advertises a limit but does not hold to it. */
-export const MAX_HEADER_BYTES = 32_768;
-
 const PSEUDO = new Set([":method", ":scheme", ":authority", ":path", ":protocol"]);
 /** RFC 9113 §8.2.2: they speak of a connection that HTTP/2 does not have. */
 const FORBIDDEN = new Set(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"]);
@@ -24,7 +22,12 @@ const FORBIDDEN = new Set(["connection", "keep-alive", "proxy-connection", "tran
  * @param raw         flat list as it came, pseudo headers included
  * @param endsAtHead  END_STREAM was on the HEADERS frame
  */
-export function checkH2Request(raw: readonly string[], endsAtHead: boolean, facts: ConnectionFacts): H2Verdict {
+export function checkH2Request(
+  raw: readonly string[],
+  endsAtHead: boolean,
+  facts: ConnectionFacts,
+  limits: LimitsConfig,
+): H2Verdict {
   const pseudo = new Map<string, string>();
   const fields: string[] = [];
   const cookies: string[] = [];
@@ -62,8 +65,9 @@ export function checkH2Request(raw: readonly string[], endsAtHead: boolean, fact
   if (!isConnect && (pseudo.get(":scheme") === undefined || path === undefined || path === "")) {
     return { malformed: "no :scheme or :path" };
   }
-  if (bytes > MAX_HEADER_BYTES) {
-    return no(431, "header size");
+  // Sum of names and values, as in HTTP/1. Node advertises a limit but does not hold to it.
+  if (bytes > limits.headSize) {
+    return { refusal: { status: 431, code: "GATEHOUSE_REQUEST_REFUSED", reason: "header size", limit: "head_size" } };
   }
   const authority = pseudo.get(":authority");
   const named = agreeOnHost(authority, fields);
@@ -79,8 +83,8 @@ export function checkH2Request(raw: readonly string[], endsAtHead: boolean, fact
     return { malformed: ":path" };
   }
 
-  if (protocol !== undefined) return checkTunnel(protocol, path, named, endsAtHead, facts);
-  const verdict = checkRequest({ method, url: path, httpVersion: "1.1", rawHeaders: named }, facts);
+  if (protocol !== undefined) return checkTunnel(protocol, path, named, endsAtHead, facts, limits);
+  const verdict = checkRequest({ method, url: path, httpVersion: "1.1", rawHeaders: named }, facts, limits);
   if (verdict.refusal !== undefined) return verdict;
   const { head } = verdict;
   head.version = "2";
@@ -96,11 +100,12 @@ function checkTunnel(
   fields: string[],
   endsAtHead: boolean,
   facts: ConnectionFacts,
+  limits: LimitsConfig,
 ): H2Verdict {
   if (protocol.toLowerCase() !== "websocket") return no(501, "protocol of an extended CONNECT");
   if (endsAtHead) return no(400, "upgrade form");
   const asked = { method: "GET", url: path, httpVersion: "1.1", rawHeaders: webSocketFields(fields) };
-  const verdict = checkRequest(asked, facts);
+  const verdict = checkRequest(asked, facts, limits);
   if (verdict.refusal !== undefined) return verdict;
   const refusal = checkUpgrade(verdict.head);
   if (refusal !== undefined) return { refusal };

@@ -5,13 +5,14 @@
  */
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { TLSSocket } from "node:tls";
+import type { LimitsConfig } from "../../config/model.ts";
 import { Exchange, type LaneContext } from "../exchange.ts";
 import { errorAnswer, redirectAnswer } from "../responses.ts";
 import type { ConnectionFacts } from "./check-request.ts";
-import { answerStream, sendAnswer, STALL_MS } from "./h2-answer.ts";
-import { boundSession, MAX_RESETS } from "./h2-bounds.ts";
+import { answerStream, sendAnswer } from "./h2-answer.ts";
+import { boundSession } from "./h2-bounds.ts";
 import { type LateFields, pageFacts, relayStream } from "./h2-relay.ts";
-import { checkH2Request, MAX_HEADER_BYTES } from "./h2-request.ts";
+import { checkH2Request } from "./h2-request.ts";
 import { http2Client } from "./h2-upgrade.ts";
 import { beginUpgrade } from "./upgrade.ts";
 
@@ -22,37 +23,37 @@ export interface H2Lane {
   destroy(): void;
 }
 
-/** What a browser asks for at once; more waits in the browser. */
-const MAX_STREAMS = 100;
 /** Bytes. Bounds what one stream may have on its way to a slow target; the default of 65,535 is slow over a long way. */
 const STREAM_WINDOW = 262_144;
 /** Bytes, for all streams of a session together. */
 const SESSION_WINDOW = 1_048_576;
 
-const SESSION_OPTIONS = {
+/** Pseudo headers, and cookies in pieces (RFC 9113 §8.2.3), beside the fields that check-request counts. */
+const CRUMBS = 32;
+
+const sessionOptions = ({ headSize, headFields, h2 }: LimitsConfig) => ({
   settings: {
     enablePush: false,
     // RFC 8441: a WebSocket is one more stream, and a browser needs one connection for all of Home Assistant.
     enableConnectProtocol: true,
-    maxConcurrentStreams: MAX_STREAMS,
+    maxConcurrentStreams: h2.streams,
     initialWindowSize: STREAM_WINDOW,
-    maxHeaderListSize: MAX_HEADER_BYTES,
+    maxHeaderListSize: headSize,
   },
-  // Fields of one request, pseudo headers and cookie crumbs included: check-request's 128 and room for the crumbs.
-  maxHeaderListPairs: 160,
+  // Fields of one request, pseudo headers and cookie crumbs included.
+  maxHeaderListPairs: headFields + CRUMBS,
   // Megabytes: the windows above, and header tables.
   maxSessionMemory: 10,
   maxSessionInvalidFrames: 100,
   maxSessionRejectedStreams: 100,
-  streamResetBurst: MAX_RESETS,
-  streamResetRate: MAX_RESETS / 10,
+  streamResetBurst: h2.resets,
+  streamResetRate: Math.ceil(h2.resets / 10),
   // Requests are judged by check-request from the raw list; an answer goes on as the target wrote it.
   strictSingleValueFields: false,
   paddingStrategy: constants.PADDING_STRATEGY_NONE,
-};
+});
 
-export function createH2Lane(context: LaneContext, options: { idleMs?: number; stallMs?: number } = {}): H2Lane {
-  const stallMs = options.stallMs ?? STALL_MS;
+export function createH2Lane(context: LaneContext): H2Lane {
   const sessions = new Set<ServerHttp2Session>();
 
   function onStream(stream: ServerHttp2Stream, flags: number, raw: readonly string[], facts: ConnectionFacts): void {
@@ -73,14 +74,17 @@ export function createH2Lane(context: LaneContext, options: { idleMs?: number; s
     late: LateFields,
     facts: ConnectionFacts,
   ): void {
-    const verdict = checkH2Request(raw, endsAtHead, facts);
+    const limits = context.limits();
+    const stallMs = limits.writeStallMs;
+    const verdict = checkH2Request(raw, endsAtHead, facts, limits);
     if ("malformed" in verdict) {
       context.log.debug({ event: "request.malformed", reason: verdict.malformed }, "malformed HTTP/2 request reset");
       stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
       return;
     }
     if (verdict.refusal !== undefined) {
-      const { status, reason } = verdict.refusal;
+      const { status, reason, limit } = verdict.refusal;
+      if (limit !== undefined) context.limitReached(limit, facts.peerAddress);
       context.log.debug({ event: "request.refused", status, reason }, "HTTP/2 request refused");
       sendAnswer(stream, "", errorAnswer(status, { requestId: "-", accept: undefined }), stallMs);
       return;
@@ -105,7 +109,8 @@ export function createH2Lane(context: LaneContext, options: { idleMs?: number; s
 
   return {
     accept(socket, facts) {
-      const session = performServerHandshake(socket, SESSION_OPTIONS);
+      const limits = context.limits();
+      const session = performServerHandshake(socket, sessionOptions(limits));
       sessions.add(session);
       session.on("error", () => {});
       session.once("close", () => sessions.delete(session));
@@ -113,14 +118,9 @@ export function createH2Lane(context: LaneContext, options: { idleMs?: number; s
       socket.once("end", () => session.destroy());
       session.setLocalWindowSize(SESSION_WINDOW);
       const bounds = boundSession(session, {
-        ...options,
+        limits: limits.h2,
         cut: () => socket.destroy(),
-        abused() {
-          context.log.warn(
-            { event: "h2.abuse", client: facts.peerAddress, resets: MAX_RESETS },
-            "HTTP/2 connection cut: its client reset streams without end",
-          );
-        },
+        abused: () => context.limitReached("h2_resets", facts.peerAddress),
       });
       session.on("stream", (stream, _headers, flags, raw) => {
         bounds.opened(stream);
