@@ -338,7 +338,7 @@ test("a client that leaves before the answer takes the target's connection with 
 test("silence in both directions ends a tunnel, an idle limit of the session does not", async (t) => {
   const port = await rawTarget(t, (socket, head) => void socket.write(switchFor(head)));
   const timeouts = { connectMs: 1_000, firstByteMs: 1_000, idleMs: 50, tunnelIdleMs: 600 };
-  const home = await homeWith(t, port, { timeouts }, { limits: { idleMs: 100 } });
+  const home = await homeWith(t, port, { timeouts }, { limits: { h2: { idleMs: 100 } } });
   const raw = await RawH2.open(home.httpsPort);
   const fields = Object.entries({ ...ASK, ":scheme": "https", "sec-websocket-version": "13" });
   const since = performance.now();
