@@ -1,0 +1,77 @@
+/**
+ * Gatehouse itself: the whole program with log and metrics on, and a configuration as a home has it.
+ * Owns: its configuration, its state folder with the bench's certificate in it, its process.
+ * Never: switches anything off that a home has on.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createBundleStore, type CertificateBundle } from "../../src/storage/bundles.ts";
+import { createFileStorage } from "../../src/storage/files.ts";
+import { start } from "../processes.ts";
+import { type Ground, type Rival, type RunningRival, waitUntil } from "./rival.ts";
+
+export interface GatehouseOptions {
+  name: string;
+  /** main.js of a built Gatehouse, or src/cli/main.ts. */
+  entry: string;
+  bundle: CertificateBundle;
+}
+
+interface Ready {
+  event?: string;
+  version: string;
+  https: { port: number }[];
+}
+
+export function gatehouse({ name, entry, bundle }: GatehouseOptions): Rival {
+  return {
+    name,
+    speaksH2: true,
+    async start(ground) {
+      const state = join(ground.folder, "state");
+      await createBundleStore(await createFileStorage(state, { onWarning: () => {} }), () => {}).save(bundle);
+      const file = join(ground.folder, "gatehouse.yaml");
+      writeFileSync(file, configuration(ground, state));
+      return launch(name, entry, file, ground);
+    },
+  };
+}
+
+async function launch(name: string, entry: string, file: string, ground: Ground): Promise<RunningRival> {
+  const logFile = join(ground.folder, "access.log");
+  const command = [process.execPath, "--disable-warning=DEP0060", entry, "run", "--config", file];
+  const child = start(command, {
+    core: ground.core,
+    stdoutFile: logFile,
+    stderrFile: join(ground.folder, "error.log"),
+  });
+  const ready = await waitUntil(name, child, () => Promise.resolve(readyLine(logFile)));
+  return {
+    name,
+    version: ready.version,
+    pid: child.pid,
+    httpsPort: ready.https[0]?.port ?? 0,
+    logFile,
+    stop: child.stop,
+  };
+}
+
+function readyLine(logFile: string): Ready | undefined {
+  for (const line of readFileSync(logFile, "utf8").split("\n").slice(0, -1)) {
+    if (!line.includes('"edge.ready"')) continue;
+    return JSON.parse(line) as Ready;
+  }
+  return undefined;
+}
+
+function configuration({ folder, host, targetPort }: Ground, state: string): string {
+  return `listen: { https: "127.0.0.1:0", http: "127.0.0.1:0" }
+state: ${state}
+admin: ${join(folder, "admin.sock")}
+acme: { ca: local }
+log: { access: true, format: json }
+metrics: { listen: "127.0.0.1:0" }
+sites:
+  ${host}: 127.0.0.1:${targetPort}
+`;
+}

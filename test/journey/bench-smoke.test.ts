@@ -1,0 +1,50 @@
+/**
+ * Does the bench itself work? Speed is never judged here: a busy machine would make that a lottery.
+ */
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { BenchResult } from "../../bench/report.ts";
+import { SCENARIOS } from "../../bench/scenarios.ts";
+import { temporaryFolder } from "../support/gatehouse.ts";
+import { hasProgram, needs, runProgram } from "../support/programs.ts";
+
+const root = join(import.meta.dirname, "../..");
+
+test(
+  "a smoke of the bench runs every scenario against every rival that is installed",
+  { skip: needs("h2load", "nghttp2-client") },
+  async (t) => {
+    const file = join(await temporaryFolder(t), "result.json");
+    const entry = join(root, "src/cli/main.ts");
+    const words = [join(root, "bench/main.ts"), "--smoke", "--entry", entry, "--json", file];
+    const { code, stdout, stderr } = await runProgram(process.execPath, words, { withinMs: 150_000 });
+    assert.equal(code, 0, stderr);
+    const result = JSON.parse(await readFile(file, "utf8")) as BenchResult;
+    assert.deepEqual(
+      result.scenarios.map((one) => one.name),
+      SCENARIOS.map((one) => one.name),
+    );
+    assert.ok(result.doesNotShow.every((text) => stdout.includes(text)));
+    for (const { name, rivals, skipped } of result.scenarios) {
+      const absent = ["nginx", "haproxy", "caddy"].filter((program) => !hasProgram(program));
+      for (const program of absent) {
+        assert.ok(
+          skipped.some(({ rival, reason }) => rival === program && reason === `needs ${program}`),
+          `${name} ${program}`,
+        );
+      }
+      const seen = [...rivals.map((rival) => rival.name), ...skipped.map(({ rival }) => rival)];
+      assert.deepEqual(seen.toSorted(), ["caddy", "gatehouse", "haproxy", "http-proxy", "nginx"], name);
+      for (const { name: rival, version, rounds, median } of rivals) {
+        assert.match(version, /^\d+\.\d+/, rival);
+        assert.equal(rounds.length, 1);
+        assert.ok(median.done > 0 && median.perSecond > 0 && median.memoryBytes > 1_000_000, `${name} ${rival}`);
+        assert.equal(median.failed, 0, `${name} ${rival}`);
+        const { p50, p99, p999, max } = median.latencyMs;
+        assert.ok(p50 > 0 && p50 <= p99 && p99 <= p999 && p999 <= max, `${name} ${rival}`);
+      }
+    }
+  },
+);
