@@ -4,10 +4,12 @@
  * Never: touches a listener. It stands beside `edge` because it joins tls and acme, which must not know each other.
  */
 import { join } from "node:path";
+import type { AlpnChallenges } from "./acme/challenge-alpn.ts";
 import type { Challenges } from "./acme/challenges.ts";
 import { createIssuer, type Issuer } from "./acme/issue.ts";
+import { type Solver, createHttpSolver } from "./acme/solver.ts";
 import { createScheduler, type Scheduler } from "./acme/scheduler.ts";
-import type { AcmeConfig, Config } from "./config/model.ts";
+import type { Config } from "./config/model.ts";
 import { systemClock } from "./core/time.ts";
 import type { Logger } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
@@ -19,6 +21,7 @@ export interface IssuingTools {
   storage: Storage;
   bundles: BundleStore;
   challenges: Challenges;
+  alpn: AlpnChallenges;
   log: Logger;
   metrics: Metrics;
   version: string;
@@ -31,10 +34,15 @@ export function localRootFile(config: Config): string | undefined {
   return config.acme.directoryUrl === undefined ? join(config.state, LOCAL_ROOT_KEY) : undefined;
 }
 
+/** What of a configuration concerns certificates: when it is the same after a reload, orders under way go on. */
+export function issuingFacts({ acme, listen }: Config): unknown {
+  return { acme, http: listen.http.length > 0, https: listen.https.length > 0 };
+}
+
 /** A scheduler that already knows which CA to ask; hand it names to start it. */
-export function createIssuing(acme: AcmeConfig, tools: IssuingTools): Scheduler {
-  const { issue } =
-    acme.directoryUrl === undefined ? embeddedCa(tools) : publicCa({ ...acme, directoryUrl: acme.directoryUrl }, tools);
+export function createIssuing(config: Config, tools: IssuingTools): Scheduler {
+  const { acme } = config;
+  const { issue } = acme.directoryUrl === undefined ? embeddedCa(tools) : acmeCa(acme.directoryUrl, config, tools);
   return createScheduler({
     ca: acme.directoryUrl ?? "local",
     issue,
@@ -47,20 +55,34 @@ export function createIssuing(acme: AcmeConfig, tools: IssuingTools): Scheduler 
   });
 }
 
-function publicCa(acme: AcmeConfig & { directoryUrl: string }, tools: IssuingTools): Issuer {
+function acmeCa(directoryUrl: string, config: Config, tools: IssuingTools): Issuer {
+  const { acme } = config;
   return createIssuer({
-    directoryUrl: acme.directoryUrl,
+    directoryUrl,
     roots: acme.caRoots,
     email: acme.email,
+    eab: acme.eab,
+    challenge: acme.challenge,
+    profile: acme.profile,
+    key: acme.key,
+    preferredChain: acme.preferredChain,
     renewAtShare: acme.renewAtShare,
     userAgent: `gatehouse/${tools.version}`,
     storage: tools.storage,
     bundles: tools.bundles,
-    challenges: tools.challenges,
+    solvers: solversFor(config, tools),
     clock: systemClock,
     log: tools.log,
     onIssued: (bundle) => tools.onIssued(bundle),
   });
+}
+
+/** Which challenges can be met here at all. */
+function solversFor({ listen }: Config, { challenges, alpn }: IssuingTools): Solver[] {
+  return [
+    ...(listen.http.length > 0 ? [createHttpSolver(challenges)] : []),
+    ...(listen.https.length > 0 ? [alpn] : []),
+  ];
 }
 
 function embeddedCa({ storage, bundles, log, onIssued }: IssuingTools): Issuer {
@@ -81,6 +103,7 @@ function embeddedCa({ storage, bundles, log, onIssued }: IssuingTools): Issuer {
     return ca;
   };
   return {
+    async tidy() {}, // no challenges, nothing to leave behind
     async issue(name) {
       const bundle = await (await open()).issueLocal([name]);
       await bundles.save(bundle);

@@ -61,6 +61,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     fallback: options.fallback,
     ticketKeys: options.ticketKeys,
     answerChallenge: (host, token) => keeper.answerChallenge(host, token),
+    challengeCertificate: (serverName) => keeper.challengeCertificate(serverName),
   });
 
   function setBundle(bundle: Parameters<Serving["setBundle"]>[0]): void {

@@ -4,16 +4,18 @@
  * Never: orders.
  *
  * Kept under `acme/<ca>/account/`: `key.pem`, written before the CA first hears of it, and `account.json`. Losing the
- * second costs one question; losing the first costs a new account (Let's Encrypt: 10 for each address in 3 hours).
+ * second costs one question; losing the first costs a new account (Let's Encrypt: 10 for each address in 3 hours). A site
+ * with an e-mail address of its own has `account-<hash of the address>/`. While a key is changed the new one lies in
+ * `key-next.pem`; after a crash the CA says which of the two it knows.
  */
-import { createPrivateKey } from "node:crypto";
+import { createHash, createPrivateKey } from "node:crypto";
 import { errorText } from "../core/errors.ts";
 import type { Clock } from "../core/time.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Storage } from "../storage/contract.ts";
 import { isRecord } from "./problem.ts";
 import { generateKeyPem } from "./signing-request.ts";
-import { type AcmeWire, type WireOptions, createAcmeWire, problemType } from "./wire.ts";
+import { type AcmeWire, type ExternalAccount, type WireOptions, createAcmeWire, problemType } from "./wire.ts";
 
 /** Making an account is a handful of requests of 30 s at most. */
 const LOCK_WITHIN_MS = 180_000;
@@ -23,6 +25,8 @@ export interface AcmeAccount {
   open(signal?: AbortSignal): Promise<AcmeWire>;
   /** The CA no longer knows the account: make it anew, with the same key unless the CA has banned that one. */
   remake(signal?: AbortSignal): Promise<AcmeWire>;
+  /** A new key for the same account (RFC 8555 §7.3.5): orders under way and certificates are untouched by it. */
+  rollOver(signal?: AbortSignal): Promise<void>;
 }
 
 export interface AccountOptions {
@@ -30,6 +34,9 @@ export interface AccountOptions {
   directoryUrl: string;
   roots?: string | undefined;
   email?: string | undefined;
+  /** The account of one site's own e-mail address, beside the one that the others share. */
+  isOwn?: boolean | undefined;
+  eab?: ExternalAccount | undefined;
   userAgent?: string | undefined;
   clock: Clock;
   log: Logger;
@@ -46,7 +53,8 @@ export function caFolder(directoryUrl: string): string {
 
 export function createAcmeAccount(options: AccountOptions): AcmeAccount {
   const { storage, directoryUrl, clock, log } = options;
-  const folder = `${caFolder(directoryUrl)}/account`;
+  const folder = `${caFolder(directoryUrl)}/account${options.isOwn === true ? `-${shortHash(options.email)}` : ""}`;
+  const nextKeyPlace = `${folder}/key-next.pem`;
   const keyPlace = `${folder}/key.pem`;
   const accountPlace = `${folder}/account.json`;
   let opened: AcmeWire | undefined;
@@ -57,6 +65,7 @@ export function createAcmeAccount(options: AccountOptions): AcmeAccount {
       accountKeyPem,
       accountUrl,
       clock,
+      eab: options.eab,
       roots: options.roots,
       userAgent: options.userAgent,
       ...options.wire,
@@ -85,17 +94,39 @@ export function createAcmeAccount(options: AccountOptions): AcmeAccount {
     return pem;
   }
 
-  async function readUrl(): Promise<string | undefined> {
+  async function readAccount(): Promise<{ url: string; email: string | undefined } | undefined> {
     const text = (await storage.read(accountPlace))?.toString("utf8");
     if (text === undefined) return undefined;
     try {
       const account: unknown = JSON.parse(text);
-      const isOurs =
-        isRecord(account) && account["directoryUrl"] === directoryUrl && typeof account["url"] === "string";
-      return isOurs ? String(account["url"]) : undefined;
+      if (!isRecord(account) || account["directoryUrl"] !== directoryUrl) return undefined;
+      const { url, email } = account;
+      return typeof url === "string" ? { url, email: typeof email === "string" ? email : undefined } : undefined;
     } catch {
       return undefined; // the CA tells it again
     }
+  }
+
+  /** A crash while the key was changed: the CA alone knows which of the two counts. */
+  async function settleKeyChange(signal: AbortSignal | undefined): Promise<void> {
+    const next = (await storage.read(nextKeyPlace))?.toString("utf8");
+    if (next === undefined) return;
+    if ((await wireFor(next, undefined).findAccount(signal)) !== undefined) await storage.write(keyPlace, next);
+    await storage.remove(nextKeyPlace);
+  }
+
+  /** The address in the configuration has changed. A CA that refuses the new one must not stand in a certificate's way. */
+  async function updateContact(wire: AcmeWire, url: string, signal: AbortSignal | undefined): Promise<void> {
+    try {
+      await wire.updateContact({ email: options.email }, signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      log.warn(
+        { event: "acme.account.contact", ca: directoryUrl, reason: errorText(error) },
+        "the CA did not take the new e-mail address; it is not asked again",
+      );
+    }
+    await remember(url);
   }
 
   async function register(wire: AcmeWire, signal: AbortSignal | undefined): Promise<AcmeWire> {
@@ -113,10 +144,15 @@ export function createAcmeAccount(options: AccountOptions): AcmeAccount {
     );
 
   async function openFromDisk(signal: AbortSignal | undefined): Promise<AcmeWire> {
+    await settleKeyChange(signal);
     const key = await readKey();
     if (key === undefined) return register(wireFor(await makeKey(), undefined), signal);
-    const url = await readUrl();
-    if (url !== undefined) return wireFor(key, url);
+    const known = await readAccount();
+    if (known !== undefined) {
+      const wire = wireFor(key, known.url);
+      if (known.email !== options.email) await updateContact(wire, known.url, signal);
+      return wire;
+    }
     const wire = wireFor(key, undefined);
     const found = await wire.findAccount(signal);
     if (found === undefined) return register(wire, signal);
@@ -137,6 +173,17 @@ export function createAcmeAccount(options: AccountOptions): AcmeAccount {
     }
   }
 
+  async function rollOverOnDisk(signal: AbortSignal | undefined): Promise<AcmeWire> {
+    const wire = await openFromDisk(signal);
+    const next = await generateKeyPem();
+    await storage.write(nextKeyPlace, next);
+    await wire.changeKey(next, signal);
+    await storage.write(keyPlace, next);
+    await storage.remove(nextKeyPlace);
+    log.info({ event: "acme.account.rekeyed", ca: directoryUrl }, "the account has a new key");
+    return wire;
+  }
+
   /** Two processes on one state folder would make two accounts; the second one looks again. */
   async function locked(work: () => Promise<AcmeWire>, signal: AbortSignal | undefined): Promise<AcmeWire> {
     const lock = await storage.lock("acme-account", { withinMs: LOCK_WITHIN_MS, ...(signal && { signal }) });
@@ -152,5 +199,14 @@ export function createAcmeAccount(options: AccountOptions): AcmeAccount {
       return opened ?? locked(() => openFromDisk(signal), signal);
     },
     remake: (signal) => locked(() => remakeOnDisk(signal), signal),
+    async rollOver(signal) {
+      await locked(() => rollOverOnDisk(signal), signal);
+    },
   };
 }
+
+const shortHash = (text: string | undefined): string =>
+  createHash("sha256")
+    .update(text ?? "")
+    .digest("hex")
+    .slice(0, 12);

@@ -4,6 +4,7 @@
  * Never: fetches or keeps.
  */
 import { X509Certificate, createPrivateKey } from "node:crypto";
+import { isIPv6 } from "node:net";
 import { errorText, GatehouseError } from "../core/errors.ts";
 
 /** Leaf and two intermediates are usual; Pebble's tests go to five. */
@@ -30,8 +31,9 @@ export function checkCertificate(
   const [leaf] = chain;
   if (leaf === undefined) throw bad("it holds no certificate");
   const names = namesOf(leaf);
-  const missing = wanted.names.filter((name) => !names.includes(name));
-  const extra = names.filter((name) => !wanted.names.includes(name));
+  const ordered = wanted.names.map(spelled);
+  const missing = ordered.filter((name) => !names.includes(name));
+  const extra = names.filter((name) => !ordered.includes(name));
   if (missing.length > 0) throw bad(`it lacks ${missing.join(", ")}`);
   if (extra.length > 0) throw bad(`it holds names nobody ordered: ${extra.slice(0, 5).join(", ")}`);
   if (!leaf.checkPrivateKey(createPrivateKey(wanted.keyPem))) throw bad("it belongs to another key");
@@ -70,11 +72,19 @@ function parseChain(pem: string): X509Certificate[] {
 }
 
 function namesOf(leaf: X509Certificate): string[] {
-  // Node prints `DNS:a, DNS:b`, and quotes an entry that could be mistaken for two: such a one is never ours.
+  // Node prints `DNS:a, IP Address:b`, and quotes an entry that could be mistaken for two: such a one is never ours.
   return (leaf.subjectAltName ?? "")
     .split(", ")
     .filter((entry) => entry !== "")
-    .map((entry) => (entry.startsWith("DNS:") ? entry.slice(4).toLowerCase() : entry));
+    .map((entry) => {
+      if (entry.startsWith("DNS:")) return entry.slice("DNS:".length).toLowerCase();
+      return entry.startsWith("IP Address:") ? spelled(entry.slice("IP Address:".length)) : entry;
+    });
+}
+
+/** Node prints IPv6 addresses with all their zeros (`2001:DB8:0:…`), people without: one spelling for both. */
+function spelled(name: string): string {
+  return isIPv6(name) ? new URL(`http://[${name}]`).hostname.slice(1, -1) : name;
 }
 
 /** For people; the organisation where a CA's certificate has no common name. */

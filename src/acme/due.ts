@@ -41,10 +41,14 @@ function spreadOf(serial: string): number {
   return Number.isFinite(value) ? value / 0x1_0000_0000 : 0;
 }
 
-/** Is an order needed for what we hold? A certificate of another CA (the configuration has changed) is due at once. */
+/**
+ * Is an order needed for what we hold?
+ *
+ * @param wanted.fits  is it of a CA we want, for the names we want? If not (the configuration has changed) it is due at once
+ */
 export function isDue(
   bundle: CertificateBundle | undefined,
-  wanted: { ca: string; share: number | undefined; now: number },
+  wanted: { fits: (bundle: CertificateBundle) => boolean; share: number | undefined; now: number },
 ): boolean {
-  return bundle === undefined || bundle.ca !== wanted.ca || renewAt(bundle, wanted.share) <= wanted.now;
+  return bundle === undefined || !wanted.fits(bundle) || renewAt(bundle, wanted.share) <= wanted.now;
 }

@@ -37,7 +37,7 @@ const ROAD_WORDS: Readonly<Record<BrokenRoad, { message: string; hint: string }>
   },
 };
 
-interface Meaning {
+export interface Meaning {
   code: ErrorCode;
   message: string;
   hint: string;
@@ -71,8 +71,8 @@ const PROBLEM_WORDS: Readonly<Record<string, Meaning>> = {
   },
   connection: {
     code: "GATEHOUSE_ACME_CHALLENGE_FAILED",
-    message: "the CA could not reach this home on port 80",
-    hint: "Check that the router forwards TCP port 80 to this machine, and that an AAAA record (if any) is not stale.",
+    message: "the CA could not reach this home",
+    hint: "Check that the router forwards TCP ports 80 and 443 to this machine, and that an AAAA record (if any) is not stale.",
   },
   unauthorized: {
     code: "GATEHOUSE_ACME_REFUSED",
@@ -87,7 +87,7 @@ const PROBLEM_WORDS: Readonly<Record<string, Meaning>> = {
   externalAccountRequired: {
     code: "GATEHOUSE_ACME_REFUSED",
     message: "the CA wants an account of its own website (external account binding)",
-    hint: "Use a CA that needs none, such as acme.ca: letsencrypt.",
+    hint: "Get a key identifier and an HMAC key there and write them as acme.eab, or use acme.ca: letsencrypt, which needs none.",
   },
   userActionRequired: {
     code: "GATEHOUSE_ACME_REFUSED",
@@ -103,6 +103,11 @@ const PROBLEM_WORDS: Readonly<Record<string, Meaning>> = {
     code: "GATEHOUSE_ACME_REFUSED",
     message: "the CA does not accept this kind of contact",
     hint: "Correct acme.email, or remove it: it is optional.",
+  },
+  invalidProfile: {
+    code: "GATEHOUSE_ACME_REFUSED",
+    message: "the CA does not sign by this profile",
+    hint: "Correct acme.profile, or remove it: the CA then takes its own default.",
   },
   badNonce: {
     code: "GATEHOUSE_ACME_UNAVAILABLE",
@@ -122,7 +127,7 @@ const PROBLEM_WORDS: Readonly<Record<string, Meaning>> = {
 };
 
 /** invalidContact and unsupportedContact share words; anything new from a CA is shown with its own. */
-function meaningOf(problem: AcmeProblem): Meaning {
+export function meaningOf(problem: AcmeProblem): Meaning {
   const known = PROBLEM_WORDS[problem.type];
   // A 503 with a type we know (rateLimited is used for shedding load) keeps that meaning.
   if (known !== undefined) return known;
@@ -140,14 +145,14 @@ const UNKNOWN: Meaning = {
 };
 
 /** `caa: CAA record for x prevents issuance (x: …; y: …)`: the CA's words, subproblems included. */
-function wordsOf(problem: AcmeProblem): string {
+export function wordsOf(problem: AcmeProblem): string {
   const parts = problem.subproblems.slice(0, 5).map((sub) => `${sub.identifier ?? sub.type}: ${sub.detail}`);
   const more = parts.length > 0 ? ` (${parts.join("; ")})` : "";
   return `${problem.detail}${more} [${problem.type}]`;
 }
 
 /** Compound errors (RFC 8555 §6.7.1) hide the reason one level down; when all agree, that is the reason. */
-function effectiveProblem(problem: AcmeProblem): AcmeProblem {
+export function effectiveProblem(problem: AcmeProblem): AcmeProblem {
   const types = new Set(problem.subproblems.map((sub) => sub.type));
   const only = types.size === 1 ? [...types][0] : undefined;
   if (only === undefined || PROBLEM_WORDS[problem.type] !== undefined) return problem;
@@ -192,40 +197,19 @@ export function explain(error: unknown, doing: string, now: number): unknown {
   });
 }
 
-/**
- * Why an authorization became invalid: it is the name that failed, not the account, so `unauthorized` (RFC 8555 §6.7: "the
- * client lacks sufficient authorization") means here that the CA fetched the token and read something else.
- *
- * @param wasAsked  did a request for the token arrive at this process?
- */
-export function explainChallenge(name: string, problem: AcmeProblem, wasAsked: boolean, now: number): GatehouseError {
-  const effective = effectiveProblem(problem);
-  const isWrongAnswer = effective.type === "unauthorized" || effective.type === "incorrectResponse";
-  const meaning = isWrongAnswer ? WRONG_ANSWER : meaningOf(effective);
-  const seen = wasAsked
-    ? "The CA's question did arrive at this Gatehouse."
-    : "No question for it arrived at this Gatehouse: something else answers, or nothing does.";
-  return refusal(
-    "GATEHOUSE_ACME_CHALLENGE_FAILED",
-    `The CA could not check ${name}: ${meaning.message}. ${wordsOf(effective)}. ${seen}`,
-    meaning.hint,
-    problem,
-    now,
-  );
-}
-
-const WRONG_ANSWER: Meaning = {
-  code: "GATEHOUSE_ACME_CHALLENGE_FAILED",
-  message: "it asked for the token on port 80 and got something else",
-  hint: "Another program or machine answers on port 80 for this name: check the router's forwarding and the DNS records.",
-};
-
-function refusal(code: ErrorCode, message: string, hint: string, problem: AcmeProblem, now: number): GatehouseError {
+export function refusal(
+  code: ErrorCode,
+  message: string,
+  hint: string,
+  problem: AcmeProblem,
+  now: number,
+  detail: ErrorFacts["detail"] = {},
+): GatehouseError {
   const facts: ErrorFacts = {
     message,
     hint,
     cause: problem,
-    detail: { problem: problem.type, status: problem.status },
+    detail: { problem: problem.type, status: problem.status, ...detail },
     ...(problem.retryAfterMs !== undefined && { notBefore: now + problem.retryAfterMs }),
   };
   return new GatehouseError(code, facts);

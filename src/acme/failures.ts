@@ -85,7 +85,7 @@ export interface FailureMemory {
 
 /** Failures at another CA say nothing about this one and are not returned. */
 export function createFailureMemory(storage: Storage, ca: string): FailureMemory {
-  const place = (name: string): string => `acme/failures/${name}.json`;
+  const place = (name: string): string => `acme/failures/${name.replaceAll(":", "_")}.json`;
   return {
     async load(name, now) {
       const record = readRecord(await storage.read(place(name)), name);

@@ -6,26 +6,40 @@
  * Write-ahead: the order's URL and the key are on disk before the CA is asked to sign. Whatever breaks after that (the
  * connection, the process, the disk), the next try looks at the same order and goes on.
  */
+import { isIP } from "node:net";
 import { GatehouseError, isGatehouseError } from "../core/errors.ts";
 import type { Clock } from "../core/time.ts";
 import type { Logger } from "../observe/log.ts";
 import type { CertificateBundle } from "../storage/bundles.ts";
 import { type CertificateFacts, checkCertificate } from "./certificate-check.ts";
-import type { Challenges } from "./challenges.ts";
-import { explainChallenge } from "./explain.ts";
+import type { Prover } from "./authorize.ts";
+import { explainChallenge } from "./explain-challenge.ts";
 import type { PendingOrder, PendingOrders } from "./pending-order.ts";
 import { AcmeProblem, AcmeUnreachable, readProblem } from "./problem.ts";
-import { createSigningRequest, generateKeyPem } from "./signing-request.ts";
-import type { AcmeAuthorization, AcmeOrder } from "./wire-answers.ts";
+import { type KeyType, createSigningRequest, generateKeyPem } from "./signing-request.ts";
+import type { AcmeOrder } from "./wire-answers.ts";
 import { type AcmeWire, problemType } from "./wire.ts";
 
 /** pending, ready, processing, valid, and finalize lost on the way once or twice; more turns are a CA going in circles. */
 const MAX_TURNS = 8;
 
+/** What to ask for; all but the names may be left to the CA. */
+export interface WantedCertificate {
+  /** What the bundle is stored under. */
+  name: string;
+  /** DNS names (`*.` too) and addresses, `name` among them. */
+  names: readonly string[];
+  key: KeyType;
+  /** Sent only to a CA that advertises it (draft-ietf-acme-profiles). */
+  profile: string | undefined;
+  /** Common name of an issuer in the chain that is preferred. */
+  preferredChain: string | undefined;
+}
+
 export interface OrderTools {
   directoryUrl: string;
   pending: PendingOrders;
-  challenges: Challenges;
+  prover: Prover;
   clock: Clock;
   log: Logger;
 }
@@ -40,15 +54,16 @@ export interface OrderTools {
 export async function obtainCertificate(
   tools: OrderTools,
   wire: AcmeWire,
-  name: string,
+  wanted: WantedCertificate,
   current: CertificateBundle | undefined,
   signal: AbortSignal,
 ): Promise<CertificateBundle> {
-  const underWay = await resumeOrder(tools, wire, name, current, signal);
-  const { pending, order } = underWay ?? (await openOrder(tools, wire, name, signal));
+  const { name } = wanted;
+  const underWay = await resumeOrder(tools, wire, wanted, current, signal);
+  const { pending, order } = underWay ?? (await openOrder(tools, wire, wanted, signal));
   try {
     const valid = await drive(tools, wire, pending, order, signal);
-    const facts = await download(tools, wire, pending, valid, signal);
+    const facts = await download(tools, wire, pending, valid, wanted, signal);
     return { name, keyPem: pending.keyPem, ca: tools.directoryUrl, issuedAt: tools.clock.now(), ...facts };
   } catch (error) {
     if (!canContinue(error)) await tools.pending.drop(name);
@@ -64,7 +79,7 @@ interface UnderWay {
 async function resumeOrder(
   { pending: orders, clock, log }: OrderTools,
   wire: AcmeWire,
-  name: string,
+  { name, names }: WantedCertificate,
   current: CertificateBundle | undefined,
   signal: AbortSignal,
 ): Promise<UnderWay | undefined> {
@@ -75,7 +90,7 @@ async function resumeOrder(
     await orders.drop(name);
   };
   if (pending.keyPem === current?.keyPem) return drop("already saved");
-  if (pending.names.length !== 1 || pending.names[0] !== name) return drop("other names");
+  if (!isSameSet(pending.names, names)) return drop("other names");
   if (pending.expires !== undefined && pending.expires <= clock.now()) return drop("expired");
   let order: AcmeOrder;
   try {
@@ -92,16 +107,39 @@ async function resumeOrder(
 async function openOrder(
   { pending: orders, clock, log }: OrderTools,
   wire: AcmeWire,
-  name: string,
+  wanted: WantedCertificate,
   signal: AbortSignal,
 ): Promise<UnderWay> {
-  const names = [name];
-  const keyPem = await generateKeyPem();
-  const order = await wire.newOrder(names, signal);
+  const { name, names } = wanted;
+  const keyPem = await generateKeyPem(wanted.key);
+  const profile = await profileFor(wire, wanted, log, signal);
+  const order = await wire.newOrder(names, { profile }, signal);
   const pending = { url: order.url, names, keyPem, createdAt: clock.now(), expires: order.expires };
   await orders.write(name, pending);
-  log.info({ event: "acme.order.made", name, status: order.status }, "certificate ordered");
+  log.info({ event: "acme.order.made", name, names, profile, status: order.status }, "certificate ordered");
   return { pending, order };
+}
+
+/** The one profile of Let's Encrypt that takes addresses; a CA without it is asked for its default. */
+const ADDRESS_PROFILE = "shortlived";
+
+async function profileFor(
+  wire: AcmeWire,
+  { name, names, profile }: WantedCertificate,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const wanted = profile ?? (names.some((each) => isIP(each) !== 0) ? ADDRESS_PROFILE : undefined);
+  if (wanted === undefined) return undefined;
+  const advertised = await wire.profiles(signal);
+  if (advertised.includes(wanted)) return wanted;
+  if (profile !== undefined) {
+    log.warn(
+      { event: "acme.profile.unknown", name, profile, advertised },
+      "the CA does not advertise this profile; its default is asked for",
+    );
+  }
+  return undefined;
 }
 
 /** From whatever status to `valid`. */
@@ -116,7 +154,7 @@ async function drive(
   for (let turn = 0; turn < MAX_TURNS; turn++) {
     switch (order.status) {
       case "pending":
-        for (const url of order.authorizations) await authorize(tools, wire, url, signal);
+        for (const url of order.authorizations) await tools.prover.authorize(wire, url, signal);
         order = await wire.pollOrder(order.url, signal);
         break;
       case "ready":
@@ -128,7 +166,12 @@ async function drive(
       case "valid":
         return order;
       case "invalid":
-        throw explainChallenge(pending.names.join(", "), order.problem ?? readProblem({}, 0), false, tools.clock.now());
+        throw explainChallenge(pending.names.join(", "), order.problem ?? readProblem({}, 0), {
+          type: undefined,
+          wasAsked: undefined,
+          another: false,
+          now: tools.clock.now(),
+        });
     }
   }
   throw new GatehouseError("GATEHOUSE_ACME_SLOW", {
@@ -154,55 +197,17 @@ async function finalize(
   }
 }
 
-async function authorize(
-  { challenges, clock, log }: OrderTools,
-  wire: AcmeWire,
-  url: string,
-  signal: AbortSignal,
-): Promise<void> {
-  const authorization = await wire.authorization(url, signal);
-  const { name } = authorization;
-  if (authorization.status === "valid") return; // re-used by the CA
-  const challenge = authorization.challenges.find(({ type }) => type === "http-01");
-  if (authorization.status !== "pending") throw settledBadly(authorization, false, clock.now());
-  if (challenge === undefined) {
-    throw new GatehouseError("GATEHOUSE_ACME_REFUSED", {
-      message: `The CA offers no HTTP-01 challenge for ${name}, only ${offered(authorization)}.`,
-      hint: "Use a CA that checks names on port 80.",
-    });
-  }
-  await challenges.present(challenge.token, await wire.challengeKeyAuthorization(challenge));
-  if (challenge.status === "pending") await wire.completeChallenge(challenge, signal);
-  const settled = await wire.pollAuthorization(url, signal);
-  // Until here the token stays: after a crash or a cut connection the CA may still come and look.
-  const wasAsked = challenges.wasAsked(challenge.token);
-  await challenges.remove(challenge.token);
-  if (settled.status !== "valid") throw settledBadly(settled, wasAsked, clock.now());
-  log.debug({ event: "acme.authorization.valid", name }, "the CA has checked the name");
-}
-
-const offered = ({ challenges }: AcmeAuthorization): string =>
-  challenges
-    .map(({ type }) => type)
-    .join(", ")
-    .slice(0, 100) || "none";
-
-function settledBadly(authorization: AcmeAuthorization, wasAsked: boolean, now: number): GatehouseError {
-  const { name, status } = authorization;
-  const problem = authorization.challenges.find((challenge) => challenge.problem !== undefined)?.problem;
-  return explainChallenge(name, problem ?? readProblem({ detail: `the authorization is ${status}` }, 0), wasAsked, now);
-}
-
 /** A truncated or foreign answer may be one proxy's bad moment, so it is fetched a second time before the order is given up. */
 async function download(
   { clock, log }: OrderTools,
   wire: AcmeWire,
   pending: PendingOrder,
   order: AcmeOrder,
+  { preferredChain }: WantedCertificate,
   signal: AbortSignal,
 ): Promise<CertificateFacts> {
   const fetchAndCheck = async (): Promise<CertificateFacts> =>
-    checkCertificate(await wire.certificate(order, signal), { ...pending, now: clock.now() });
+    checkCertificate(await wire.certificate(order, { preferredChain }, signal), { ...pending, now: clock.now() });
   try {
     return await fetchAndCheck();
   } catch (error) {
@@ -213,6 +218,11 @@ async function download(
     );
     return fetchAndCheck();
   }
+}
+
+export function isSameSet(some: readonly string[], others: readonly string[]): boolean {
+  const set = new Set(others);
+  return some.length === set.size && some.every((name) => set.has(name));
 }
 
 /** Refused, failed or unfit: starting over is all that is left. Anything else (slow, cut, aborted) goes on later. */

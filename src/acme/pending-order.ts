@@ -26,7 +26,7 @@ export interface PendingOrders {
 }
 
 export function createPendingOrders(storage: Storage, directoryUrl: string): PendingOrders {
-  const place = (name: string): string => `${caFolder(directoryUrl)}/orders/${name}.json`;
+  const place = (name: string): string => `${caFolder(directoryUrl)}/orders/${name.replaceAll(":", "_")}.json`;
   return {
     read: async (name) => parse(await storage.read(place(name))),
     write: (name, order) => storage.write(place(name), `${JSON.stringify({ version: 1, ...order }, undefined, 2)}\n`),

@@ -46,8 +46,10 @@ export interface Scheduler {
 }
 
 export interface SchedulerOptions {
-  /** Directory URL, or `local`: a certificate of another CA is due at once. */
+  /** Directory URL, or `local`: failures are kept for this CA. */
   ca: string;
+  /** A certificate that does not fit (another CA, other names) is due at once. Default: it is of `ca`. */
+  fits?: ((bundle: CertificateBundle) => boolean) | undefined;
   issue: (name: string, reason: IssueReason, signal: AbortSignal) => Promise<CertificateBundle>;
   bundles: BundleStore;
   storage: Storage;
@@ -75,6 +77,7 @@ interface Entry {
 
 export function createScheduler(options: SchedulerOptions): Scheduler {
   const { ca, bundles, clock, log, metrics, renewAtShare: share, random = Math.random, tickMs = TICK_MS } = options;
+  const { fits = (bundle: CertificateBundle) => bundle.ca === ca } = options;
   const memory = createFailureMemory(options.storage, ca);
   let entries = new Map<string, Entry>();
   let underWay: { entry: Entry; controller: AbortController } | undefined;
@@ -85,7 +88,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   /** Without a certificate at once; else by its life; after a failure not before its time. */
   function nextTry(entry: Entry): number {
     const { bundle, failure, restUntil } = entry;
-    const due = bundle === undefined || bundle.ca !== ca ? 0 : renewAt(bundle, share);
+    const due = bundle === undefined || !fits(bundle) ? 0 : renewAt(bundle, share);
     return Math.max(due, failure?.nextTry ?? 0, restUntil);
   }
 
@@ -120,7 +123,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     try {
       const bundle = await options.issue(entry.name, reason, controller.signal);
       entry.bundle = bundle;
-      if (isDue(bundle, { ca, share, now: clock.now() })) entry.restUntil = clock.now() + REST_MS;
+      if (isDue(bundle, { fits, share, now: clock.now() })) entry.restUntil = clock.now() + REST_MS;
       if (bundle.serial !== before) {
         metrics?.acmeOrder("success", reason);
         const { name, serial, issuer, notAfter } = bundle;

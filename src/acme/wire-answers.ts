@@ -31,7 +31,9 @@ export interface AcmeOrder {
 /** RFC 8555 §7.1.4. */
 export interface AcmeAuthorization {
   url: string;
+  /** Without the star of a wildcard; the text of an address. */
   name: string;
+  isWildcard: boolean;
   status: (typeof AUTHORIZATION_STATUSES)[number];
   challenges: readonly AcmeChallenge[];
 }
@@ -88,6 +90,7 @@ export function readAuthorization(data: unknown, url: string): AcmeAuthorization
   return {
     url,
     name: text(data["identifier"]["value"], "authorization's identifier").toLowerCase(),
+    isWildcard: data["wildcard"] === true,
     status: oneOf(AUTHORIZATION_STATUSES, data["status"], "authorization status"),
     challenges: list(data["challenges"], MAX_CHALLENGES, "challenges").filter(isRecord).flatMap(readChallenge),
   };

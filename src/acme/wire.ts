@@ -3,13 +3,13 @@
  * Owns: acme-client (with wire-http, the only files that know it), nonce retries, polling, one account's key and URL.
  * Never: decides what to do next, keeps anything, or runs a whole order by itself (`auto()` is not used).
  */
-import { setTimeout as sleep } from "node:timers/promises";
+import { isIP } from "node:net";
 import { type SecureContext, createSecureContext, getCACertificates } from "node:tls";
 import { Client } from "acme-client";
 import { errorText, GatehouseError } from "../core/errors.ts";
 import { type Clock, systemClock } from "../core/time.ts";
 import { explain } from "./explain.ts";
-import { AcmeProblem, AcmeUnreachable } from "./problem.ts";
+import { AcmeProblem, AcmeUnreachable, isRecord } from "./problem.ts";
 import {
   type AcmeAuthorization,
   type AcmeChallenge,
@@ -17,23 +17,20 @@ import {
   readAuthorization,
   readOrder,
 } from "./wire-answers.ts";
+import { poll, withFreshNonces } from "./wire-again.ts";
 import { type CallScope, type NonceSlot, tameAcmeClient, withinScope } from "./wire-http.ts";
-
-/** At a CA that refuses every second nonce (Pebble can) one request fails once in a million; real CAs refuse one in thousands. */
-const NONCE_TRIES = 20;
-/** Two stale nonces in a row happen; from then on wait a little, so that two clients do not march in step. */
-const NONCE_JITTER_AFTER = 2;
-const NONCE_JITTER_MS = 100;
 
 const REQUEST_DEADLINE_MS = 30_000;
 /** Long enough for several vantage points and a CA under load; the order stays on disk when it is not. */
 const POLL_DEADLINE_MS = 120_000;
-/** Without Retry-After (RFC 8555 §7.5.1 leaves it open): quick at first, then no faster than politeness allows. */
-const POLL_FIRST_MS = 250;
-const POLL_MAX_MS = 5_000;
-
 type ClientOrder = Parameters<Client["getOrder"]>[0];
 type ClientChallenge = Parameters<Client["completeChallenge"]>[0];
+
+export interface ExternalAccount {
+  kid: string;
+  /** The HMAC key, base64url as CAs hand it out. */
+  hmacKey: string;
+}
 
 export interface WireOptions {
   directoryUrl: string;
@@ -41,6 +38,8 @@ export interface WireOptions {
   accountKeyPem: string;
   /** The account's URL (kid), when it is known. */
   accountUrl?: string | undefined;
+  /** External account binding (RFC 8555 §7.3.4), for CAs whose accounts begin on a website. */
+  eab?: ExternalAccount | undefined;
   /** PEM of roots to trust for the CA's own HTTPS, beside the usual ones. */
   roots?: string | undefined;
   /** RFC 8555 §6.1 asks for one. Default `gatehouse`. */
@@ -58,18 +57,33 @@ export interface AcmeWire {
   createAccount(contact: { email: string | undefined }, signal?: AbortSignal): Promise<string>;
   /** The URL of this key's account, or undefined when the CA knows none (RFC 8555 §7.3.1). */
   findAccount(signal?: AbortSignal): Promise<string | undefined>;
-  newOrder(names: readonly string[], signal?: AbortSignal): Promise<AcmeOrder>;
+  /** Another address for this account; none removes it (RFC 8555 §7.3.2). */
+  updateContact(contact: { email: string | undefined }, signal?: AbortSignal): Promise<void>;
+  /** From now on this wire signs with the new key (RFC 8555 §7.3.5). */
+  changeKey(newKeyPem: string, signal?: AbortSignal): Promise<void>;
+  /** Names of the profiles that the directory advertises. */
+  profiles(signal?: AbortSignal): Promise<string[]>;
+  newOrder(
+    names: readonly string[],
+    options: { profile?: string | undefined },
+    signal?: AbortSignal,
+  ): Promise<AcmeOrder>;
   getOrder(url: string, signal?: AbortSignal): Promise<AcmeOrder>;
   authorization(url: string, signal?: AbortSignal): Promise<AcmeAuthorization>;
-  challengeKeyAuthorization(challenge: AcmeChallenge): Promise<string>;
+  /** RFC 8555 §8.1. */
+  keyAuthorization(token: string): Promise<string>;
   completeChallenge(challenge: AcmeChallenge, signal?: AbortSignal): Promise<void>;
   /** Until it is no longer `pending`. @throws GATEHOUSE_ACME_SLOW at the deadline */
   pollAuthorization(url: string, signal?: AbortSignal): Promise<AcmeAuthorization>;
   finalize(order: AcmeOrder, csrPem: string, signal?: AbortSignal): Promise<AcmeOrder>;
   /** Until it is neither `pending` nor `processing`. @throws GATEHOUSE_ACME_SLOW at the deadline */
   pollOrder(url: string, signal?: AbortSignal): Promise<AcmeOrder>;
-  /** The chain of a valid order, as PEM. */
-  certificate(order: AcmeOrder, signal?: AbortSignal): Promise<string>;
+  /** The chain of a valid order, as PEM: the preferred one when the CA offers it, else the CA's own choice. */
+  certificate(
+    order: AcmeOrder,
+    options: { preferredChain?: string | undefined },
+    signal?: AbortSignal,
+  ): Promise<string>;
 }
 
 export function createAcmeWire(options: WireOptions): AcmeWire {
@@ -77,13 +91,15 @@ export function createAcmeWire(options: WireOptions): AcmeWire {
   const { directoryUrl, clock = systemClock, pollDeadlineMs = POLL_DEADLINE_MS } = options;
   const secureContext = trusting(options.roots);
   const nonce: NonceSlot = { value: undefined, since: 0 };
-  let accountUrl = options.accountUrl;
+  const eab = options.eab && { kid: options.eab.kid, hmacKey: options.eab.hmacKey };
+  let { accountUrl, accountKeyPem } = options;
   let client: Client | undefined;
 
   const open = (): Client =>
     (client ??= new Client({
       directoryUrl,
-      accountKey: options.accountKeyPem,
+      accountKey: accountKeyPem,
+      ...(eab !== undefined && { externalAccountBinding: eab }),
       ...(accountUrl !== undefined && { accountUrl }),
     }));
 
@@ -153,15 +169,33 @@ export function createAcmeWire(options: WireOptions): AcmeWire {
       }
     },
 
-    newOrder: (names, signal) =>
+    updateContact: ({ email }, signal) =>
+      step("changing the account's address", scopeOf(signal), async (client) => {
+        await client.updateAccount({ contact: email === undefined ? [] : [`mailto:${email}`] });
+      }),
+
+    changeKey: (newKeyPem, signal) =>
+      step("changing the account's key", scopeOf(signal), async (current) => {
+        await current.updateAccountKey(newKeyPem);
+        accountKeyPem = newKeyPem;
+        client = undefined;
+      }),
+
+    profiles: (signal) => step("reading the CA's directory", scopeOf(signal), async (client) => profilesIn(client)),
+
+    newOrder: (names, { profile }, signal) =>
       step(`ordering a certificate for ${names.join(", ")}`, scopeOf(signal), async (client) => {
-        const order = await client.createOrder({ identifiers: names.map((value) => ({ type: "dns", value })) });
+        const identifiers = names.map((value) => ({ type: isIP(value) === 0 ? "dns" : "ip", value }));
+        // What the RFC does not know (profile) is passed on as it is.
+        const wanted = { identifiers, ...(profile !== undefined && { profile }) };
+        const order = await client.createOrder(wanted);
         return readOrder(order, order.url);
       }),
 
     getOrder: (url, signal) => fetchOrder(url, scopeOf(signal)),
     authorization: (url, signal) => fetchAuthorization(url, scopeOf(signal)),
-    challengeKeyAuthorization: (challenge) => open().getChallengeKeyAuthorization(challenge as ClientChallenge),
+    // Its type is HTTP-01 whatever is asked: for DNS-01 the library would hash it, and the solver does that itself.
+    keyAuthorization: (token) => open().getChallengeKeyAuthorization({ type: "http-01", token } as ClientChallenge),
 
     completeChallenge: (challenge, signal) =>
       step("asking the CA to look at the challenge", scopeOf(signal), async (client) => {
@@ -184,14 +218,24 @@ export function createAcmeWire(options: WireOptions): AcmeWire {
         isSettled: ({ status }) => status !== "pending" && status !== "processing",
       }),
 
-    certificate: (order, signal) =>
+    certificate: (order, { preferredChain }, signal) =>
       step("downloading the certificate", scopeOf(signal), async (client) => {
         const target = { url: order.url, status: "valid", certificate: order.certificateUrl } as ClientOrder;
-        const chain: unknown = await client.getCertificate(target);
+        const chain: unknown = await client.getCertificate(target, preferredChain);
         if (typeof chain !== "string") throw new AcmeUnreachable("garbage", "it sent no PEM");
         return chain;
       }),
   };
+}
+
+/** A directory is the CA's word: bounded, and nothing but words (draft-ietf-acme-profiles §3). */
+async function profilesIn(client: Client): Promise<string[]> {
+  const inner = client as unknown as { http: { getMetaField(field: string): Promise<unknown> } };
+  const profiles = await inner.http.getMetaField("profiles");
+  if (!isRecord(profiles)) return [];
+  return Object.keys(profiles)
+    .filter((name) => /^[\w.-]{1,64}$/.test(name))
+    .slice(0, 50);
 }
 
 /** Built once for a wire: parsing some 150 roots takes tens of milliseconds. */
@@ -211,39 +255,4 @@ function trusting(roots: string | undefined): SecureContext | undefined {
 /** The kind of problem behind an explained error. */
 export function problemType(error: unknown): string | undefined {
   return error instanceof GatehouseError && error.cause instanceof AcmeProblem ? error.cause.type : undefined;
-}
-
-async function withFreshNonces<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof AcmeProblem) || error.type !== "badNonce" || tries === NONCE_TRIES) throw error;
-      // The refusal brought a new nonce along (RFC 8555 §6.5); wire-http holds it ready.
-      if (tries > NONCE_JITTER_AFTER) await sleep(Math.random() * NONCE_JITTER_MS, undefined, { signal });
-    }
-  }
-}
-
-async function poll<T>(
-  waitingFor: string,
-  scope: CallScope,
-  withinMs: number,
-  look: (scope: CallScope) => Promise<T>,
-  { isSettled }: { isSettled: (item: T) => boolean },
-): Promise<T> {
-  const deadline = performance.now() + withinMs;
-  for (let pause = POLL_FIRST_MS; ; pause = Math.min(pause * 2, POLL_MAX_MS)) {
-    const item = await look(scope);
-    if (isSettled(item)) return item;
-    const wait = scope.retryAfterMs ?? pause;
-    if (performance.now() + wait > deadline) {
-      throw new GatehouseError("GATEHOUSE_ACME_SLOW", {
-        message: `The CA takes longer than ${withinMs / 1_000} s ${waitingFor}.`,
-        hint: "Nothing to do here: the order is kept and continued at the next try.",
-        ...(scope.retryAfterMs !== undefined && { notBefore: scope.clock.now() + scope.retryAfterMs }),
-      });
-    }
-    await sleep(wait, undefined, { signal: scope.signal });
-  }
 }

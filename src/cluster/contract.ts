@@ -45,4 +45,6 @@ export interface Keeper {
   bundle(name: string): Promise<CertificateBundle | undefined>;
   /** The key authorization for port 80, or undefined for 404. Never rejects. */
   answerChallenge(host: string, token: string): Promise<string | undefined>;
+  /** Key and certificate (PEM) that prove a name on port 443 (RFC 8737), while an order is open. Never rejects. */
+  challengeCertificate(serverName: string): Promise<{ keyPem: string; certificatePem: string } | undefined>;
 }

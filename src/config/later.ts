@@ -18,7 +18,7 @@ const TOP = [
   "cluster",
   "doctor",
 ];
-const ACME = ["fallback", "eab", "challenge", "dns", "profile", "key"];
+const ACME = ["fallback", "dns"];
 const SITE = [
   "allow",
   "deny",

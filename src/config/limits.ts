@@ -8,7 +8,7 @@ import { formatDuration, formatSize } from "../core/time.ts";
 import { coversEverybody, readPeers } from "./addresses.ts";
 import { block, count, duration, judgeCount, leaf, oneOrMany, size } from "./leaves.ts";
 import type { LimitsConfig } from "./model.ts";
-import type { Warn } from "./resolve.ts";
+import type { Warn } from "./resolve-acme.ts";
 import type { Resolver } from "./secrets.ts";
 
 /** Far above what a home needs, and what one process could hold. */

@@ -70,6 +70,14 @@ export interface AcmeConfig {
   caRoots: string | undefined;
   /** Is it a CA that only signs public names? (letsencrypt, letsencrypt-staging, zerossl, google) */
   isPublic: boolean;
+  /** External account binding (RFC 8555 §7.3.4). */
+  eab: { kid: string; hmacKey: string } | undefined;
+  challenge: "auto" | "http-01" | "tls-alpn-01";
+  /** Sent when the CA advertises it. */
+  profile: string | undefined;
+  key: "p256" | "p384" | "rsa2048" | "rsa4096";
+  /** Common name of an issuer. */
+  preferredChain: string | undefined;
   /** Renew when this share of the lifetime is left (1/3; 1/2 for lives under ten days unless set). */
   renewAtShare: number | undefined;
 }

@@ -39,6 +39,11 @@ function acmeOut(acme: AcmeConfig, hide: Hide) {
     ca: acme.caName === "custom" ? acme.directoryUrl : acme.caName,
     email: hide(acme.email),
     caRoots: hide(acme.caRoots),
+    eab: acme.eab && { kid: acme.eab.kid, key: hide(acme.eab.hmacKey) },
+    challenge: acme.challenge,
+    profile: acme.profile,
+    key: acme.key,
+    preferredChain: acme.preferredChain,
     renewAt: acme.renewAtShare,
   });
 }

@@ -12,7 +12,12 @@ import { readTarget as readPlainTarget, type Target } from "./targets.ts";
 const DIRECTORIES: Readonly<Record<string, string>> = {
   letsencrypt: "https://acme-v02.api.letsencrypt.org/directory",
   "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+  zerossl: "https://acme.zerossl.com/v2/DV90",
+  google: "https://dv.acme-v02.api.pki.goog/directory",
 };
+
+/** Their accounts begin on a website (RFC 8555 §7.3.4). */
+export const WANTS_EAB: ReadonlySet<string> = new Set(["zerossl", "google"]);
 
 export interface Ca {
   name: string;
@@ -25,8 +30,7 @@ export function readCa(value: unknown): Ca | Refusal {
   const byName = typeof value === "string" && Object.hasOwn(DIRECTORIES, value) ? DIRECTORIES[value] : undefined;
   if (byName !== undefined) return { name: String(value), directoryUrl: byName, isPublic: true };
   if (typeof value !== "string" || !value.includes("://")) {
-    // zerossl and google want an external account binding, which is not there yet.
-    return choiceRefusal(value, ["local", ...Object.keys(DIRECTORIES), "an https URL"], ["zerossl", "google"]);
+    return choiceRefusal(value, ["local", ...Object.keys(DIRECTORIES), "an https URL"]);
   }
   if (!URL.canParse(value)) return new Refusal(`${shown(value)} is not a URL`, "write https://host/directory");
   const url = new URL(value);

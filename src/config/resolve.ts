@@ -9,13 +9,11 @@ import { coversEverybody, listenText } from "./addresses.ts";
 import type { Judged } from "./judge.ts";
 import { resolveLimits } from "./limits.ts";
 import type { AcmeConfig, Config, ListenAddress, SiteConfig } from "./model.ts";
+import { type Warn, resolveAcme } from "./resolve-acme.ts";
 import type { Declared } from "./schema.ts";
 import type { Resolver } from "./secrets.ts";
 import { resolveSite } from "./sites.ts";
 import { socketPathRefusal } from "./targets.ts";
-
-/** Things that run but are probably not meant. */
-export type Warn = (path: readonly string[], what: string, remedy: string) => void;
 
 export interface Resolved {
   config: Omit<Config, "quarantined">;
@@ -34,16 +32,12 @@ export async function resolveConfig(
   const { declared } = judged;
   const acme = await resolveAcme(declared, resolver.below(["acme"]), warn);
   if (!hasProblems("listen") && !hasProblems("metrics")) checkListeners(declared, resolver);
-  if (
-    declared.listen.http.length === 0 &&
-    acme.directoryUrl !== undefined &&
-    !hasProblems("acme") &&
-    !hasProblems("listen")
-  ) {
+  const isHttpWanted = acme.challenge === "http-01" && acme.directoryUrl !== undefined;
+  if (declared.listen.http.length === 0 && isHttpWanted && !hasProblems("acme") && !hasProblems("listen")) {
     resolver.report(
       ["listen", "http"],
-      "the CA proves names by HTTP, and nothing listens there",
-      'write ":80", or set acme.ca: local',
+      "acme.challenge is http-01, and nothing listens for plain HTTP",
+      'write ":80", or acme.challenge: auto',
       "value",
     );
   }
@@ -98,31 +92,6 @@ function resolvePaths(file: string, { state, admin }: Declared, resolver: Resolv
     );
   }
   return { state: stateFolder, admin: socket };
-}
-
-async function resolveAcme({ acme }: Declared, resolver: Resolver, warn: Warn): Promise<AcmeConfig> {
-  const { ca } = acme;
-  const email = acme.email && (await resolver.secret(acme.email, ["email"]));
-  if (email !== undefined && !/^[^\s@<>,]+@[^\s@<>,]+\.[^\s@<>,]+$/.test(email)) {
-    resolver.report(["email"], "is not an e-mail address", "write me@example.org", "value");
-  } else if (ca.isPublic && /@example\.(?:com|net|org)$/i.test(email ?? "")) {
-    warn(
-      ["acme", "email"],
-      `${ca.name} refuses addresses of the documentation domains`,
-      "write your own, or remove it",
-    );
-  }
-  if (ca.directoryUrl === undefined && acme.caRoots !== undefined) {
-    warn(["acme", "caRoots"], "the local CA is asked over no network, so this does nothing", "remove it");
-  }
-  return {
-    email,
-    caName: ca.name,
-    directoryUrl: ca.directoryUrl,
-    caRoots: acme.caRoots && (await resolver.certificates(acme.caRoots, ["caRoots"])),
-    isPublic: ca.isPublic,
-    renewAtShare: acme.renewAt,
-  };
 }
 
 /** Two of them on one address: the second could never open. Port 0 is a new one each time. */

@@ -5,6 +5,7 @@
  * Never: touches a client's connection.
  */
 import { isDeepStrictEqual } from "node:util";
+import { createAlpnChallenges } from "../acme/challenge-alpn.ts";
 import { createChallenges } from "../acme/challenges.ts";
 import type { AdminActions } from "../admin/actions.ts";
 import { createAdminServer } from "../admin/server.ts";
@@ -12,7 +13,7 @@ import type { Bound, Keeper, Serving } from "../cluster/contract.ts";
 import type { Config, ListenAddress } from "../config/model.ts";
 import { errorText } from "../core/errors.ts";
 import { systemClock } from "../core/time.ts";
-import { createIssuing, localRootFile } from "../issuing.ts";
+import { createIssuing, issuingFacts, localRootFile } from "../issuing.ts";
 import { createObserveServer, type ObserveServer } from "../observe/health.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
@@ -70,11 +71,13 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     ),
   );
   const challenges = createChallenges({ storage, clock: systemClock });
+  const alpn = createAlpnChallenges({ storage, clock: systemClock });
   const issuingFor = (wanted: Config) =>
-    createIssuing(wanted.acme, {
+    createIssuing(wanted, {
       storage,
       bundles,
       challenges,
+      alpn,
       log,
       metrics,
       version,
@@ -112,7 +115,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     const last = config;
     config = next;
     sayQuarantined(next);
-    if (!isDeepStrictEqual(next.acme, last.acme)) {
+    if (!isDeepStrictEqual(issuingFacts(next), issuingFacts(last))) {
       await scheduler.stop();
       scheduler = issuingFor(next);
     }
@@ -169,6 +172,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       }
     },
     answerChallenge: (host, token) => challenges.answerChallenge(host, token),
+    challengeCertificate: (serverName) => alpn.challengeCertificate(serverName),
     config: () => config,
     reload: (reason) => reloading.reload(reason),
 

@@ -76,7 +76,7 @@ export const CATALOG = {
   },
   gatehouse_tls_handshakes_total: {
     kind: "counter",
-    help: "TLS handshakes by outcome: ok, failed, refused (name not served), pending (no certificate yet).",
+    help: "TLS handshakes by outcome: ok, failed, refused (name not served), pending (no certificate yet), challenge (a CA's question).",
     labels: ["listener", "version", "outcome"],
   },
   gatehouse_tls_certificate_not_after_timestamp_seconds: {

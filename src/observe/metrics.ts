@@ -13,7 +13,7 @@ import { SiteTally } from "./site-tally.ts";
 
 export type UpstreamErrorReason = "connect" | "timeout" | "reset" | "tls" | "protocol";
 export type RejectReason = "limit" | "shed" | "acl" | "tls" | "proxy_header";
-export type HandshakeOutcome = "ok" | "failed" | "refused" | "pending";
+export type HandshakeOutcome = "ok" | "failed" | "refused" | "pending" | "challenge";
 
 export interface Metrics {
   /** Labels from now on; other sites fold into `_other`. Called at start and at each reload. */

@@ -4,13 +4,15 @@
  * Never: knows what is spoken inside.
  */
 import type { Socket } from "node:net";
-import { createServer, type SecureContext, type TLSSocket } from "node:tls";
+import { createSecureContext, createServer, type SecureContext, type TLSSocket } from "node:tls";
 import { tlsSettings } from "../core/tls-settings.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 
 export interface TlsFrontOptions {
   chooseContext(serverName: string): { context: SecureContext } | { refused: "unknown" | "pending" };
+  /** For a handshake that offers `acme-tls/1` and nothing else (RFC 8737): the CA's question, or a stranger's. */
+  challengeCertificate(serverName: string): Promise<{ keyPem: string; certificatePem: string } | undefined>;
   fallback: { keyPem: string; certificatePem: string };
   ticketKeys: Buffer;
   log: Logger;
@@ -30,7 +32,7 @@ export interface TlsFront {
 
 interface Handshake {
   raw: Socket;
-  outcome: "failed" | "refused" | "pending";
+  outcome: "failed" | "refused" | "pending" | "challenge";
   timer: NodeJS.Timeout;
 }
 
@@ -40,6 +42,9 @@ const SILENT_HANDSHAKE_MS = 300_000;
 const SESSION_SECONDS = 86_400;
 /** RFC 6066 §3: a host name, and no host name is longer. */
 const MAX_SERVER_NAME = 253;
+/** In our order of preference. */
+const OUR_PROTOCOLS = ["h2", "http/1.1"];
+const ACME_TLS = "acme-tls/1";
 /** Scanners knock with many names: per minute this many lines, then one with the count. */
 const REFUSALS_PER_MINUTE = 5;
 const MINUTE_MS = 60_000;
@@ -50,6 +55,10 @@ const UNRECOGNIZED_NAME = Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70]
 export function createTlsFront(options: TlsFrontOptions): TlsFront {
   const { log, metrics } = options;
   const refusals = createRefusalLog(log);
+  /** Sockets that settled on `acme-tls/1`: they get the challenge's certificate, and no byte after the handshake. */
+  const challenged = new WeakSet<TLSSocket>();
+  /** Sockets whose certificate is chosen already. */
+  const named = new WeakSet<TLSSocket>();
   /** Connections in their handshake, by the peer's address and port: all that a TLSSocket tells of its connection. */
   const shaking = new Map<string, Handshake>();
 
@@ -60,10 +69,24 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
     handshakeTimeout: SILENT_HANDSHAKE_MS,
     sessionTimeout: SESSION_SECONDS,
     ticketKeys: options.ticketKeys,
-    ALPNProtocols: ["h2", "http/1.1"],
+    // A callback in place of a list, so that `acme-tls/1` is never offered to those who ask for anything else.
+    ALPNCallback(this: TLSSocket, { protocols }: { protocols: string[] }): string | undefined {
+      if (protocols.length === 1 && protocols[0] === ACME_TLS) {
+        // With TLS 1.2 OpenSSL asks for the certificate first, and it is too late; CAs speak 1.3 where they can.
+        if (named.has(this)) return undefined;
+        challenged.add(this);
+        return ACME_TLS;
+      }
+      return OUR_PROTOCOLS.find((protocol) => protocols.includes(protocol));
+    },
     // Called with the TLSSocket as `this`, and only when there is a name.
     SNICallback(this: TLSSocket, serverName: string, done: (error: Error | null, context?: SecureContext) => void) {
       const name = serverName.toLowerCase();
+      named.add(this);
+      if (challenged.has(this)) {
+        answerChallenge(name, done);
+        return;
+      }
       const choice = name.length <= MAX_SERVER_NAME ? options.chooseContext(name) : { refused: "unknown" as const };
       if ("context" in choice) {
         done(null, choice.context);
@@ -83,10 +106,27 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
     },
   });
 
+  function answerChallenge(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
+    options.challengeCertificate(name).then(
+      (found) => {
+        const context = found && createSecureContext({ ...tlsSettings, key: found.keyPem, cert: found.certificatePem });
+        if (context === undefined) done(new Error("no challenge is open"));
+        else done(null, context);
+      },
+      (error: unknown) => done(error instanceof Error ? error : new Error(String(error))),
+    );
+  }
+
   server.on("secureConnection", (socket) => {
     socket.on("error", () => {});
     const key = keyOf(socket);
     const entry = shaking.get(key);
+    // RFC 8737 §3: the handshake was all; nothing is exchanged after it.
+    if (challenged.has(socket)) {
+      if (entry !== undefined) entry.outcome = "challenge";
+      socket.end();
+      return;
+    }
     metrics.handshake("https", socket.getProtocol() ?? undefined, "ok");
     // Without an entry the connection is gone already.
     if (entry === undefined) {

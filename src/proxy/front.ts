@@ -21,6 +21,8 @@ export interface FrontOptions {
   context: LaneContext;
   /** A prepared context, or why there is none. Synchronous and cheap: a handshake never waits. */
   chooseContext(serverName: string): { context: SecureContext } | { refused: "unknown" | "pending" };
+  /** What proves a name to a CA on this port, for handshakes that ask for nothing else. Default: nothing does. */
+  challengeCertificate?: (serverName: string) => Promise<{ keyPem: string; certificatePem: string } | undefined>;
   /** The neutral certificate for clients without SNI. */
   fallback: { keyPem: string; certificatePem: string };
   /** 48 bytes, shared by all workers. */
@@ -67,6 +69,7 @@ export function createFront(options: FrontOptions): Front {
   });
   const tls = createTlsFront({
     chooseContext: options.chooseContext,
+    challengeCertificate: options.challengeCertificate ?? (async () => undefined),
     fallback: options.fallback,
     ticketKeys: options.ticketKeys,
     handshakeMs: () => context.limits().handshakeMs,

@@ -147,13 +147,18 @@ export function createBundleStore(
     async list() {
       const names = new Set<string>();
       for (const key of await storage.list(ROOT)) names.add(key.split("/")[1] ?? "");
-      return [...names].filter(isKeyPart).sort();
+      return [...names]
+        .filter(isKeyPart)
+        .map((part) => part.replaceAll("_", ":"))
+        .sort();
     },
   };
 }
 
+/** The colons of an IPv6 address are no letters of a key. */
 function folderOf(name: string): string {
-  if (isKeyPart(name)) return `${ROOT}/${name}`;
+  const part = name.replaceAll(":", "_");
+  if (isKeyPart(part)) return `${ROOT}/${part}`;
   throw new GatehouseError("GATEHOUSE_STORAGE_FAILED", {
     message: `${JSON.stringify(name.slice(0, 300))} cannot be the name of a stored certificate`,
     hint: "Names are DNS names: at most 253 characters, without slashes.",

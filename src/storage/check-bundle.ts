@@ -4,6 +4,7 @@
  * Never: judges the dates against today: an expired certificate still serves, for LAN users a wrong date beats no answer.
  */
 import { type KeyObject, X509Certificate, createPrivateKey } from "node:crypto";
+import { isIPv6 } from "node:net";
 import { errorText } from "../core/errors.ts";
 
 /** What the leaf says of itself. */
@@ -42,7 +43,7 @@ export function checkBundle(name: string, keyPem: string, chainPem: string): Bun
   const unlinked = whereUnlinked(chain);
   if (unlinked !== undefined) return { reason: `certificate ${unlinked + 1} of the chain was not issued by the next` };
 
-  const names = dnsNames(leaf);
+  const names = namesIn(leaf);
   if (!covers(names, name)) return { reason: `the certificate is for ${names.slice(0, 3).join(", ") || "no name"}` };
 
   const notBefore = Date.parse(leaf.validFrom);
@@ -76,12 +77,18 @@ function whereUnlinked(chain: readonly X509Certificate[]): number | undefined {
 }
 
 /** `DNS:a.example, IP Address:192.0.2.1`; names with odd bytes come quoted and are no names of ours. */
-function dnsNames(leaf: X509Certificate): string[] {
+function namesIn(leaf: X509Certificate): string[] {
   const entries = leaf.subjectAltName?.split(", ") ?? [];
-  return entries
-    .filter((entry) => entry.startsWith("DNS:") && !entry.includes('"'))
-    .map((entry) => entry.slice("DNS:".length).toLowerCase());
+  return entries.flatMap((entry) => {
+    if (entry.includes('"')) return [];
+    if (entry.startsWith("DNS:")) return [entry.slice("DNS:".length).toLowerCase()];
+    return entry.startsWith("IP Address:") ? [shortAddress(entry.slice("IP Address:".length))] : [];
+  });
 }
+
+/** Node prints IPv6 addresses with all their zeros; a site is named by the short form (RFC 5952). */
+const shortAddress = (text: string): string =>
+  isIPv6(text) ? new URL(`http://[${text}]`).hostname.slice(1, -1) : text;
 
 function covers(names: readonly string[], name: string): boolean {
   if (names.includes(name)) return true;

@@ -254,7 +254,6 @@ describe("on a bad road", { skip, timeout: 60_000 }, () => {
     ["before anything was asked, on a full disk", dyingAt("probe", /$/), 0],
     ["between the CA's order and writing it down", dyingAt("write", /orders\//), 1],
     ["between the order and the token", dyingAt("write", /challenges\//), 0],
-    ["between the check of the name and finalize", dyingAt("remove", /challenges\//), 0],
     ["between finalize and the first byte of the bundle", dyingAt("write", /^certs\//), 0],
     ["in the middle of saving the bundle", dyingAt("write", /chain\.pem$/), 0],
     ["before the bundle became current", dyingAt("write", /current$/), 0],
@@ -273,6 +272,15 @@ describe("on a bad road", { skip, timeout: 60_000 }, () => {
       assert.equal(proxy.count("newOrder"), orders + 1 + extraOrders);
     });
   }
+
+  test("a token that cannot be removed does not stand in a certificate's way, and is told", async () => {
+    const name = newName();
+    await home.reborn(dyingAt("remove", /challenges\//));
+    const bundle = await home.issuer(proxy).issue(name, "first", noSignal());
+    assert.deepEqual(bundle.names, [name]);
+    assert.ok(home.lines.some(({ event }) => event === "acme.challenge.untidy"));
+    await home.reborn();
+  });
 
   test("an order that was saved but not cleared away is not mistaken for the next renewal", async () => {
     const name = newName();

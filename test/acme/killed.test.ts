@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
 import { createChallenges } from "../../src/acme/challenges.ts";
 import { createIssuer } from "../../src/acme/issue.ts";
+import { createHttpSolver } from "../../src/acme/solver.ts";
 import { systemClock } from "../../src/core/time.ts";
 import { createBundleStore } from "../../src/storage/bundles.ts";
 import { createFileStorage } from "../../src/storage/files.ts";
@@ -41,7 +42,14 @@ async function orderAndDie({ folder, directoryUrl, caPem, name, key, when }: Chi
   const challenges = createChallenges({ storage, clock: systemClock });
   const { log } = memoryLog();
   const bundles = createBundleStore(storage);
-  const tools = { storage, bundles, challenges, clock: systemClock, log, onIssued: () => {} };
+  const tools = {
+    storage,
+    bundles,
+    solvers: [createHttpSolver(challenges)],
+    clock: systemClock,
+    log,
+    onIssued: () => {},
+  };
   await createIssuer({ directoryUrl, roots: caPem, ...tools }).issue(name, "first", noSignal());
 }
 
@@ -53,6 +61,7 @@ const deaths: [key: string, when: "before" | "after", orders: number][] = [
   ["orders/", "before", 2],
   ["orders/", "after", 1],
   ["challenges/", "after", 1],
+  ["proved/", "after", 1],
   ["^certs/.*key", "before", 1],
   ["^certs/.*chain", "after", 1],
   ["^certs/.*current", "after", 1],

@@ -151,7 +151,7 @@ test("TLS 1.2 and 1.3 with h2, http/1.1 or no ALPN; older versions and other pro
     [{ minVersion: "TLSv1.3", ALPNProtocols: ["http/1.1", "h2"] }, "secure", "h2"],
     [{ ALPNProtocols: ["http/1.1"] }, "secure", "http/1.1"],
     [{}, "secure", false],
-    [{ ALPNProtocols: ["acme-tls/1"] }, "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL", null],
+    [{ ALPNProtocols: ["ftp"] }, "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL", null],
     [
       { minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" },
       "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION",

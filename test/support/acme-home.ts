@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Challenges, createChallenges } from "../../src/acme/challenges.ts";
 import { type Issuer, type IssuerOptions, createIssuer } from "../../src/acme/issue.ts";
+import { createHttpSolver } from "../../src/acme/solver.ts";
 import { systemClock } from "../../src/core/time.ts";
 import { type Logger, createLog } from "../../src/observe/log.ts";
 import { type BundleStore, type CertificateBundle, createBundleStore } from "../../src/storage/bundles.ts";
@@ -83,7 +84,7 @@ export async function makeHome(): Promise<Home> {
         roots: caPem,
         storage: home.storage,
         bundles: home.bundles,
-        challenges: home.challenges,
+        solvers: [createHttpSolver(home.challenges)],
         clock: systemClock,
         log,
         onIssued: (bundle) => void home.announced.push(bundle),

@@ -22,6 +22,12 @@ const READY_WITHIN_MS = 20_000;
 export interface PebbleOptions {
   /** Where Pebble's validation asks for tokens: the plain port of who is tested. */
   httpPort: number;
+  /** Where it asks for `acme-tls/1`: the TLS port of who is tested. Default: one where nobody listens. */
+  tlsPort?: number;
+  /** External accounts: key identifier → HMAC key (base64url). With any, every new account needs one. */
+  eab?: Readonly<Record<string, string>>;
+  /** host:port of the DNS server to believe. Default: one that answers 127.0.0.1 for every name. */
+  dnsServer?: string;
   /** PEBBLE_WFE_NONCEREJECT and its like; PEBBLE_VA_NOSLEEP=1 and no nonce refusals unless given. */
   env?: Readonly<Record<string, string>>;
   validitySeconds?: number;
@@ -32,8 +38,8 @@ export interface Pebble {
   directoryUrl: string;
   /** host:port of the ACME listener. */
   address: string;
-  /** The root that signs the certificates it issues; another one after each restart. */
-  rootPem(): Promise<string>;
+  /** The root that signs the certificates it issues; another one after each restart. From 1 on: alternate ones. */
+  rootPem(index?: number): Promise<string>;
   /** What to trust for its own HTTPS. */
   caPem: string;
   /** Orders made since its start. */
@@ -64,9 +70,10 @@ export async function startPebble(
       certificate: join(folder, "cert.pem"),
       privateKey: join(folder, "key.pem"),
       httpPort: options.httpPort,
-      tlsPort: 1,
+      tlsPort: options.tlsPort ?? 1,
       ocspResponderURL: "",
-      externalAccountBindingRequired: false,
+      externalAccountBindingRequired: options.eab !== undefined,
+      ...(options.eab !== undefined && { externalAccountMACKeys: options.eab }),
       ...(options.validitySeconds !== undefined && { certificateValidityPeriod: options.validitySeconds }),
       ...(options.domainBlocklist !== undefined && { domainBlocklist: options.domainBlocklist }),
     },
@@ -92,11 +99,15 @@ export async function startPebble(
   const dnsArgs = ["-dns01", `127.0.0.1:${dnsPort}`, "-management", `127.0.0.1:${dnsManagementPort}`];
   const off = ["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", "", "-defaultIPv4", "127.0.0.1"];
   const startCa = (): Promise<ChildProcess> =>
-    startProgram("pebble", ["-config", join(folder, "config.json"), "-dnsserver", `127.0.0.1:${dnsPort}`], {
-      env,
-      ready: /ACME directory available at/,
-      note,
-    });
+    startProgram(
+      "pebble",
+      ["-config", join(folder, "config.json"), "-dnsserver", options.dnsServer ?? `127.0.0.1:${dnsPort}`],
+      {
+        env,
+        ready: /ACME directory available at/,
+        note,
+      },
+    );
 
   let dns: ChildProcess | undefined;
   let pebble: ChildProcess | undefined;
@@ -122,7 +133,7 @@ export async function startPebble(
     directoryUrl: `https://${address}/dir`,
     address,
     caPem: ca.caPem,
-    rootPem: () => fetchText(`https://127.0.0.1:${managementPort}/roots/0`, ca.caPem),
+    rootPem: (index = 0) => fetchText(`https://127.0.0.1:${managementPort}/roots/${index}`, ca.caPem),
     orders: () => orders,
     log: () => log,
     stop,

@@ -1,0 +1,65 @@
+/**
+ * What does the section `acme` come to?
+ * Owns: its secrets, and what its settings mean together.
+ * Never: knows of sites, or asks a CA.
+ */
+import type { AcmeConfig } from "./model.ts";
+import { WANTS_EAB } from "./readings.ts";
+import type { Declared } from "./schema.ts";
+import type { Resolver } from "./secrets.ts";
+
+/** Things that run but are probably not meant. */
+export type Warn = (path: readonly string[], what: string, remedy: string) => void;
+
+export async function resolveAcme({ acme }: Declared, resolver: Resolver, warn: Warn): Promise<AcmeConfig> {
+  const { ca } = acme;
+  const email = acme.email && (await resolver.secret(acme.email, ["email"]));
+  if (email !== undefined && !/^[^\s@<>,]+@[^\s@<>,]+\.[^\s@<>,]+$/.test(email)) {
+    resolver.report(["email"], "is not an e-mail address", "write me@example.org", "value");
+  } else if (ca.isPublic && /@example\.(?:com|net|org)$/i.test(email ?? "")) {
+    warn(
+      ["acme", "email"],
+      `${ca.name} refuses addresses of the documentation domains`,
+      "write your own, or remove it",
+    );
+  }
+  if (ca.directoryUrl === undefined && acme.caRoots !== undefined) {
+    warn(["acme", "caRoots"], "the local CA is asked over no network, so this does nothing", "remove it");
+  }
+  return {
+    eab: await resolveEab(acme, resolver),
+    challenge: acme.challenge,
+    profile: acme.profile,
+    key: acme.key,
+    preferredChain: acme.preferredChain,
+    email,
+    caName: ca.name,
+    directoryUrl: ca.directoryUrl,
+    caRoots: acme.caRoots && (await resolver.certificates(acme.caRoots, ["caRoots"])),
+    isPublic: ca.isPublic,
+    renewAtShare: acme.renewAt,
+  };
+}
+
+async function resolveEab(
+  { ca, eab }: Pick<Declared["acme"], "ca" | "eab">,
+  resolver: Resolver,
+): Promise<AcmeConfig["eab"]> {
+  if (eab === undefined) {
+    if (WANTS_EAB.has(ca.name)) {
+      resolver.report(
+        ["ca"],
+        `${ca.name} signs only for accounts of its website`,
+        "get a key identifier and an HMAC key there and write them as acme.eab: { kid, key }",
+        "value",
+      );
+    }
+    return undefined;
+  }
+  const hmacKey = await resolver.secret(eab.key, ["eab", "key"]);
+  if (hmacKey === undefined) return undefined;
+  if (!/^[A-Za-z0-9_+/-]{16,}={0,2}$/.test(hmacKey)) {
+    resolver.report(["eab", "key"], "is not an HMAC key in base64url", "copy it whole from the CA's website", "value");
+  }
+  return { kid: eab.kid, hmacKey };
+}
