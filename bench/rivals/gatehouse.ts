@@ -71,6 +71,12 @@ admin: ${join(folder, "admin.sock")}
 acme: { ca: local }
 log: { access: true, format: json }
 metrics: { listen: "127.0.0.1:0" }
+limits:
+  # All clients of the bench come from one address, and stay: the others' numbers are raised alike.
+  connections: 4096
+  connectionsPerNeighbour: 4096
+  requestsPerConnection: 1000000
+  idleTime: 5m
 sites:
   ${host}: 127.0.0.1:${targetPort}
 `;
