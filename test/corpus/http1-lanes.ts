@@ -5,6 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { TestContext } from "node:test";
+import type { SiteConfig } from "../../src/config/model.ts";
 import { startFront } from "../support/front-home.ts";
 import { proxyConfig, type Recorded, siteConfig, startLane, targetConfig } from "../support/proxy-lane.ts";
 import { type RawClient, rawClient } from "../support/raw-client.ts";
@@ -42,8 +43,7 @@ export const outcomes = new Map(
   ]),
 );
 
-export interface RunningHttp1 {
-  target: RecordingTarget;
+export interface OpenLane {
   recorded: Recorded;
   connect(t: TestContext): RawClient;
 }
@@ -51,32 +51,38 @@ export interface RunningHttp1 {
 export interface Http1Lane {
   name: string;
   isTls: boolean;
-  start(t: TestContext): Promise<RunningHttp1>;
+  open(t: TestContext, sites: readonly SiteConfig[]): Promise<OpenLane>;
 }
 
 export const lanes: readonly Http1Lane[] = [
   {
     name: "the compat lane",
     isTls: false,
-    async start(t) {
-      const target = await startRecordingTarget(t);
-      const { port, recorded } = await startLane(t, proxyConfig(sitesTo(target)));
-      return { target, recorded, connect: (t) => rawClient(t, port) };
+    async open(t, sites) {
+      const { port, recorded } = await startLane(t, proxyConfig(sites));
+      return { recorded, connect: (t) => rawClient(t, port) };
     },
   },
   {
     name: "the front over TLS",
     isTls: true,
-    async start(t) {
-      const target = await startRecordingTarget(t);
-      const { httpsPort, recorded } = await startFront(t, sitesTo(target));
-      return { target, recorded, connect: (t) => rawClient(t, httpsPort, "a.test") };
+    async open(t, sites) {
+      const { httpsPort, recorded } = await startFront(t, sites);
+      return { recorded, connect: (t) => rawClient(t, httpsPort, "a.test") };
     },
   },
 ];
 
-const sitesTo = (target: RecordingTarget) =>
-  ["a.test", "b.test"].map((name) => siteConfig(name, targetConfig(target.port)));
+export interface RunningHttp1 extends OpenLane {
+  target: RecordingTarget;
+}
+
+/** A lane with a.test and b.test, both at one recording target. */
+export async function startHttp1(t: TestContext, lane: Http1Lane): Promise<RunningHttp1> {
+  const target = await startRecordingTarget(t);
+  const sites = ["a.test", "b.test"].map((name) => siteConfig(name, targetConfig(target.port)));
+  return { target, ...(await lane.open(t, sites)) };
+}
 
 export function outcomeOf(one: Case, lane: Http1Lane): Outcome {
   const outcome = outcomes.get(one.id);

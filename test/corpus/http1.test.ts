@@ -7,11 +7,21 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { parseAnswers, type RawClient, valueOf } from "../support/raw-client.ts";
-import { bytesOf, type Case, cases, lanes, methodsOf, type Outcome, outcomeOf, outcomes } from "./http1-lanes.ts";
+import {
+  bytesOf,
+  type Case,
+  cases,
+  lanes,
+  methodsOf,
+  type Outcome,
+  outcomeOf,
+  outcomes,
+  startHttp1,
+} from "./http1-lanes.ts";
 import type { RunningHttp1 } from "./http1-lanes.ts";
 
 /** The corpus hides a request for /SMUG in bodies; only these pipeline it openly. */
-const HONEST_PIPELINES = new Set(["B24", "F17", "X60"]);
+const HONEST_PIPELINES = new Set(["B24", "F17", "X59"]);
 const AHEAD = "GET /ahead HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
 test("every case of the corpus has a pinned outcome", () => {
@@ -19,7 +29,7 @@ test("every case of the corpus has a pinned outcome", () => {
     cases.map(({ id }) => id),
     [...outcomes.keys()],
   );
-  assert.ok(cases.length >= 131);
+  assert.ok(cases.length > 131);
 });
 
 const statusesOf = (client: RawClient, methods: readonly string[]): number[] =>
@@ -51,7 +61,7 @@ async function assertHonestIsServed(t: TestContext, running: RunningHttp1): Prom
 
 for (const lane of lanes) {
   test(`each attack on line, fields, framing and routing has its pinned outcome: ${lane.name}`, async (t) => {
-    const running = await lane.start(t);
+    const running = await startHttp1(t, lane);
     const { target, recorded } = running;
     for (const one of cases) {
       await t.test(`${one.id} ${one.title}: ${one.expected}`, async (t) => {
@@ -83,7 +93,7 @@ for (const lane of lanes) {
   });
 
   test(`a case has the same outcome on a connection that was ordinary until then: ${lane.name}`, async (t) => {
-    const running = await lane.start(t);
+    const running = await startHttp1(t, lane);
     const { target } = running;
     for (const one of cases) {
       const outcome = outcomeOf(one, lane);
@@ -104,7 +114,7 @@ for (const lane of lanes) {
   });
 
   test(`a case in one packet with an ordinary request gets that one answered and nothing more done: ${lane.name}`, async (t) => {
-    const running = await lane.start(t);
+    const running = await startHttp1(t, lane);
     const { target } = running;
     for (const one of cases) {
       const outcome = outcomeOf(one, lane);
@@ -127,7 +137,7 @@ for (const lane of lanes) {
   });
 
   test(`what is pipelined behind a refusal is never a request: ${lane.name}`, async (t) => {
-    const running = await lane.start(t);
+    const running = await startHttp1(t, lane);
     for (const one of cases.filter((one) => outcomeOf(one, lane).connection === "closed")) {
       const client = running.connect(t);
       const behind = Buffer.from("GET /behind HTTP/1.1\r\nHost: a.test\r\n\r\n");
@@ -143,7 +153,7 @@ for (const lane of lanes) {
   });
 
   test(`a case cut into single bytes has the same outcome as in one piece: ${lane.name}`, async (t) => {
-    const running = await lane.start(t);
+    const running = await startHttp1(t, lane);
     // Long ones would only be slow; the parser's states are all in the short ones.
     const short = cases.filter(({ bytes }) => bytes.length < 300);
     assert.ok(short.length > 100);

@@ -170,7 +170,8 @@ export async function startLane(
       socket.end("HTTP/1.1 101 Switching Protocols\r\n\r\n");
     },
   });
-  const server = createServer((socket) => {
+  // As the real listeners do (front-listen).
+  const server = createServer({ noDelay: true }, (socket) => {
     lane.accept(socket, {
       peerAddress: socket.remoteAddress ?? "",
       peerPort: socket.remotePort ?? 0,

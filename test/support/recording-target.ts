@@ -108,6 +108,8 @@ export async function startRecordingTarget(t: TestContext, answer?: Answer): Pro
   const server = createServer((socket) => {
     connections++;
     open.add(socket);
+    // Nagle's wait would hide what an answer in pieces does.
+    socket.setNoDelay(true);
     socket.on("error", () => {});
     socket.on("close", () => open.delete(socket));
     let unread = "";

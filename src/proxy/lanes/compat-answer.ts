@@ -4,6 +4,7 @@
  * Never: decides what to answer.
  */
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { SiteConfig } from "../../config/model.ts";
 import type { LocalAnswer } from "../responses.ts";
@@ -84,6 +85,21 @@ export function sendRaw(socket: Duplex, answer: LocalAnswer): void {
   const timer = setTimeout(() => socket.destroy(), LINGER_MS);
   socket.once("end", () => socket.destroy());
   socket.once("close", () => clearTimeout(timer));
+}
+
+/** `res.setTimeout` is no use: Node re-arms it on writes into its own buffer. The socket's own timer sees real progress. */
+export function watchStall(req: IncomingMessage, res: ServerResponse, withinMs: number, onStalled: () => void): void {
+  const { socket } = req;
+  if (!(socket instanceof Socket)) return;
+  socket.setTimeout(withinMs);
+  res.on("timeout", () => {
+    if (res.writableLength > 0 || socket.writableLength > 0) {
+      onStalled();
+      socket.destroy();
+    } else {
+      socket.setTimeout(withinMs);
+    }
+  });
 }
 
 export interface Relay {

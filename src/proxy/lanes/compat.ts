@@ -19,7 +19,7 @@ import {
   type Refusal,
   type Verdict,
 } from "./check-request.ts";
-import { sendRaw } from "./compat-answer.ts";
+import { sendRaw, watchStall } from "./compat-answer.ts";
 import { type ServedExchange, serveExchange } from "./compat-exchange.ts";
 import { createForwarder } from "./compat-forward.ts";
 import { lowerCased } from "../rules/raw-headers.ts";
@@ -214,7 +214,11 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
         "malformed request",
       );
       sendRaw(socket, errorAnswer(status, pages));
-    } else if (!current.req.complete) current.exchange.malformed(status);
+    } else if (!current.req.complete) {
+      // A client that hangs up in its body said nothing wrong; the exchange learns from the close that it is gone.
+      if (error.code === "HPE_INVALID_EOF_STATE") socket.destroy();
+      else current.exchange.malformed(status);
+    }
   });
 
   return {
@@ -241,21 +245,6 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     },
     openConnections: () => connections.size,
   };
-}
-
-/** `res.setTimeout` is no use: Node re-arms it on writes into its own buffer. The socket's own timer sees real progress. */
-function watchStall(req: IncomingMessage, res: ServerResponse, withinMs: number, onStalled: () => void): void {
-  const { socket } = req;
-  if (!(socket instanceof Socket)) return;
-  socket.setTimeout(withinMs);
-  res.on("timeout", () => {
-    if (res.writableLength > 0 || socket.writableLength > 0) {
-      onStalled();
-      socket.destroy();
-    } else {
-      socket.setTimeout(withinMs);
-    }
-  });
 }
 
 function endSoon(socket: Duplex): void {

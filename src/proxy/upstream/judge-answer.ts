@@ -13,11 +13,14 @@ export function judgeAnswer(answer: IncomingMessage): GatehouseError | undefined
   const status = answer.statusCode ?? 0;
   if (answer.httpVersion !== "1.1" && answer.httpVersion !== "1.0") return garbage("version");
   if (status < 200 || status > 599) return garbage("status");
+  if (/[^\t\x20-\x7e\x80-\xff]/.test(answer.statusMessage ?? "")) return garbage("reason");
   const names = lowerCased(answer.rawHeaders);
   const encodings = valuesOf(names, "transfer-encoding");
   const lengths = valuesOf(names, "content-length");
   if (encodings.length > 1 || (encodings[0] ?? "chunked").toLowerCase() !== "chunked")
     return garbage("transfer coding");
+  // RFC 9112 §6.1: an HTTP/1.0 sender cannot mean it, and whoever stands between may have read on to the close.
+  if (encodings.length > 0 && answer.httpVersion === "1.0") return garbage("transfer coding");
   if (lengths.length > 1 || !/^\d{1,15}$/.test(lengths[0] ?? "0")) return garbage("Content-Length");
   if (encodings.length > 0 && lengths.length > 0) return garbage("Content-Length beside Transfer-Encoding");
   for (let at = 0; at < names.length; at += 2) {
