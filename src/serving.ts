@@ -14,6 +14,7 @@ import type { LaneContext } from "./proxy/exchange.ts";
 import { createFront } from "./proxy/front.ts";
 import { createHomeAssistantHint } from "./proxy/home-assistant.ts";
 import { createLimitReports } from "./proxy/limits.ts";
+import { createTunnelBounds } from "./proxy/limits-tunnels.ts";
 import { createRules } from "./proxy/rules/policy.ts";
 import { createUpstreamPool } from "./proxy/upstream/pool.ts";
 import { createContexts } from "./tls/contexts.ts";
@@ -46,6 +47,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     isDraining: () => isDraining,
     limits: () => limits,
     limitReached: createLimitReports({ log, metrics }),
+    tunnels: createTunnelBounds(() => limits),
     upstream,
     log,
     get access() {

@@ -10,6 +10,7 @@ import type { AccessLog } from "../observe/access-log.ts";
 import type { LimitName } from "../observe/limit-names.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics, UpstreamErrorReason } from "../observe/metrics.ts";
+import type { TunnelBounds } from "./limits-tunnels.ts";
 import type { HomeAssistantHint } from "./home-assistant.ts";
 import { type ClientIdentity, identifyClient } from "./rules/headers.ts";
 import { type Decision, decide, type Rules } from "./rules/policy.ts";
@@ -23,6 +24,7 @@ export interface LaneContext {
   limits(): LimitsConfig;
   /** Counts, and says so in the log now and then; `client` is an address. */
   limitReached(limit: LimitName, client: string): void;
+  tunnels: TunnelBounds;
   isDraining(): boolean;
   upstream: UpstreamPool;
   log: Logger;
@@ -58,6 +60,7 @@ export class Exchange {
   #answeredAt: number | undefined;
   #error: ErrorCode | undefined;
   #ended = false;
+  #leaveTunnel: (() => void) | undefined;
 
   /** @param verdict  for a request that was refused before the rules could be asked. */
   constructor(context: LaneContext, head: RequestHead, verdict?: Decision) {
@@ -67,6 +70,7 @@ export class Exchange {
     this.client = identifyClient(head, rules);
     this.id = this.client.requestId;
     this.decision = verdict ?? decide(head, rules, { draining: context.isDraining() });
+    head.seat?.began();
     context.metrics.exchangeStarted(this.decision.site?.name);
   }
 
@@ -104,11 +108,24 @@ export class Exchange {
     );
   }
 
+  /** Counts this exchange as a tunnel until its end; false when there is no room for one, which is reported here. */
+  mayTunnel(): boolean {
+    const admitted = this.#context.tunnels.admit(this.client.address);
+    if (typeof admitted === "string") {
+      this.#context.limitReached(admitted, this.client.address);
+      return false;
+    }
+    this.#leaveTunnel = admitted;
+    return true;
+  }
+
   /** Idempotent; the first call writes the access line and the metrics. */
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
     const { head, decision } = this;
+    head.seat?.ended();
+    this.#leaveTunnel?.();
     const record = {
       id: this.id,
       kind: this.kind,

@@ -1,23 +1,60 @@
 /**
- * May one more connection come in?
- * Owns: how many connections there are, in all and per network of clients.
+ * Is there a place for one more connection, and who gives one up when there is none?
+ * Owns: the seats, in all and per network of clients: who sits, since when idle, who is sent away first.
  * Never: touches a socket.
  */
 import type { LimitsConfig } from "../config/model.ts";
 import type { LimitName } from "../observe/limit-names.ts";
 import { createNetworks, isPrivate, networkOf } from "./front-networks.ts";
+import { createArrivals } from "./front-arrivals.ts";
 import { plainAddress } from "./rules/client-identity.ts";
 
-export interface ConnectionBounds {
-  /** Counts the connection in and returns how to count it out (idempotent), or which limit has no room for it. */
-  admit(peerAddress: string): (() => void) | LimitName;
+/** The place of one connection. All methods are cheap: they are called per request. */
+export interface Seat {
+  /** A request or a tunnel begins; from here to its end the seat is not taken away. */
+  began(): void;
+  ended(): void;
+  /** The TLS handshake is done. */
+  secured(): void;
+  /** The connection is closed. Idempotent. */
+  leave(): void;
+}
+
+export interface Bounds {
+  /**
+   * @param giveUp  closes this connection now, because somebody else needs the place
+   * @returns the seat, or the limit that leaves no room for one
+   */
+  admit(peerAddress: string, arrival: { isHandshake: boolean; giveUp(limit: LimitName): void }): Seat | LimitName;
   open(): number;
 }
 
-export function createConnectionBounds(limits: () => LimitsConfig): ConnectionBounds {
+/** Milliseconds in which nobody is sent away: what a handshake and the first request need over a slow line. */
+const GRACE_MS = 1_000;
+/** So many places are freed in one go, as a share of all: under a flood one look at everybody pays for many newcomers. */
+const BATCH_SHARE = 64;
+/** Nobody could be sent away: do not look at everybody again before this (milliseconds). */
+const LOOK_AGAIN_MS = 50;
+
+interface Sitting {
+  network: string;
+  isExempt: boolean;
+  isNeighbour: boolean;
+  isHandshake: boolean;
+  /** Requests and tunnels under way. */
+  busy: number;
+  idleSince: number;
+  giveUp(limit: LimitName): void;
+}
+
+/** @param now  milliseconds that only grow */
+export function createConnectionBounds(limits: () => LimitsConfig, now = () => performance.now()): Bounds {
+  const sitting = new Set<Sitting>();
   /** Never more entries than open connections. */
   const networks = new Map<string, number>();
-  let open = 0;
+  const arrivals = createArrivals(now);
+  let handshakes = 0;
+  let lookAgainAt = 0;
   let exempt: { cidrs: readonly string[]; holds(address: string): boolean } | undefined;
 
   function isExempt(address: string): boolean {
@@ -26,34 +63,108 @@ export function createConnectionBounds(limits: () => LimitsConfig): ConnectionBo
     return exempt.holds(address);
   }
 
-  function refusal(address: string, here: number): LimitName | undefined {
-    const { connections, connectionsReserved, connectionsPerAddress, connectionsPerNeighbour } = limits();
-    if (open >= connections) return "connections";
-    if (isExempt(address)) return undefined;
-    if (isPrivate(address)) return here >= connectionsPerNeighbour ? "connections_per_neighbour" : undefined;
-    if (open >= connections - connectionsReserved) return "connections";
-    return here >= connectionsPerAddress ? "connections_per_address" : undefined;
+  /** The limit that is reached; for `connections` and `handshakes` somebody else may have to go. */
+  function fullFor(newcomer: Sitting): LimitName | undefined {
+    const most = limits();
+    const here = networks.get(newcomer.network) ?? 0;
+    const places = most.connections - (newcomer.isExempt || newcomer.isNeighbour ? 0 : most.connectionsReserved);
+    if (!newcomer.isExempt) {
+      if (newcomer.isNeighbour && here >= most.connectionsPerNeighbour) return "connections_per_neighbour";
+      if (!newcomer.isNeighbour && here >= most.connectionsPerAddress) return "connections_per_address";
+      if (!newcomer.isNeighbour && !arrivals.mayCome(newcomer.network, most.newConnectionsPerAddress))
+        return "new_connections_per_address";
+    }
+    if (sitting.size >= places && !makeRoom("connections", newcomer)) return "connections";
+    if (
+      newcomer.isHandshake &&
+      !newcomer.isExempt &&
+      handshakes >= most.handshakes &&
+      !makeRoom("handshakes", newcomer)
+    )
+      return "handshakes";
+    return undefined;
+  }
+
+  /**
+   * Sends away who has nothing under way, the newest first, of the network that has most of them; strangers before
+   * neighbours. The oldest first lost: then a flood of newcomers takes the place of every kept connection there is.
+   */
+  function makeRoom(limit: "connections" | "handshakes", newcomer: Sitting): boolean {
+    const at = now();
+    if (at < lookAgainAt) return false;
+    const idle: Sitting[] = [];
+    const crowds = new Map<string, number>();
+    for (const one of sitting) {
+      if (one.busy > 0 || one.isExempt || at - one.idleSince < GRACE_MS) continue;
+      if (limit === "handshakes" && !one.isHandshake) continue;
+      // A stranger does not take the place of a neighbour.
+      if (one.isNeighbour && !newcomer.isNeighbour && !newcomer.isExempt) continue;
+      idle.push(one);
+      crowds.set(one.network, (crowds.get(one.network) ?? 0) + 1);
+    }
+    if (idle.length === 0) {
+      lookAgainAt = at + LOOK_AGAIN_MS;
+      return false;
+    }
+    idle.sort(
+      (one, other) =>
+        Number(one.isNeighbour) - Number(other.isNeighbour) ||
+        (crowds.get(other.network) ?? 0) - (crowds.get(one.network) ?? 0) ||
+        other.idleSince - one.idleSince,
+    );
+    const most = Math.max(1, Math.floor(limits()[limit] / BATCH_SHARE));
+    for (const one of idle.slice(0, most)) {
+      // The place is free at once; the socket's own end comes later.
+      rise(one);
+      one.giveUp(limit);
+    }
+    return true;
+  }
+
+  function rise(one: Sitting): void {
+    if (!sitting.delete(one)) return;
+    if (one.isHandshake) handshakes--;
+    const left = (networks.get(one.network) ?? 1) - 1;
+    if (left === 0) networks.delete(one.network);
+    else networks.set(one.network, left);
+  }
+
+  function seatOf(one: Sitting): Seat {
+    return {
+      began: () => void one.busy++,
+      ended() {
+        one.busy--;
+        one.idleSince = now();
+      },
+      secured() {
+        if (!one.isHandshake) return;
+        one.isHandshake = false;
+        if (sitting.has(one)) handshakes--;
+        one.idleSince = now();
+      },
+      leave: () => rise(one),
+    };
   }
 
   return {
-    admit(peerAddress) {
+    admit(peerAddress, { isHandshake, giveUp }) {
       const address = plainAddress(peerAddress);
-      const network = networkOf(address);
-      const here = networks.get(network) ?? 0;
-      const refused = refusal(address, here);
-      if (refused !== undefined) return refused;
-      open++;
-      networks.set(network, here + 1);
-      let isOut = false;
-      return () => {
-        if (isOut) return;
-        isOut = true;
-        open--;
-        const left = (networks.get(network) ?? 1) - 1;
-        if (left === 0) networks.delete(network);
-        else networks.set(network, left);
+      const newcomer: Sitting = {
+        network: networkOf(address),
+        isExempt: isExempt(address),
+        isNeighbour: isPrivate(address),
+        isHandshake,
+        busy: 0,
+        idleSince: now(),
+        giveUp,
       };
+      const limit = fullFor(newcomer);
+      if (limit !== undefined) return limit;
+      sitting.add(newcomer);
+      networks.set(newcomer.network, (networks.get(newcomer.network) ?? 0) + 1);
+      if (isHandshake) handshakes++;
+      return seatOf(newcomer);
     },
-    open: () => open,
+    open: () => sitting.size,
   };
 }

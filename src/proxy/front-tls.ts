@@ -21,12 +21,11 @@ export interface TlsFrontOptions {
   handshakeMs(): number;
   /** A handshake took longer than that. */
   late(raw: Socket): void;
-  /** The handshake is done. */
-  secured(socket: TLSSocket, raw: Socket): void;
 }
 
 export interface TlsFront {
-  accept(raw: Socket): void;
+  /** @param secured  the handshake is done */
+  accept(raw: Socket, secured: (socket: TLSSocket) => void): void;
   setTicketKeys(keys: Buffer): void;
 }
 
@@ -34,6 +33,7 @@ interface Handshake {
   raw: Socket;
   outcome: "failed" | "refused" | "pending" | "challenge";
   timer: NodeJS.Timeout;
+  secured(socket: TLSSocket): void;
 }
 
 /** Node's own timer, above every configurable one: it only sees silence. */
@@ -135,7 +135,7 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
     }
     shaking.delete(key);
     clearTimeout(entry.timer);
-    options.secured(socket, entry.raw);
+    entry.secured(socket);
   });
   // Not TLS at all, no common version, no common protocol, gone in the middle: everyday on an open port.
   server.on("tlsClientError", (error: NodeJS.ErrnoException) => {
@@ -144,14 +144,15 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
   server.on("error", () => {});
 
   return {
-    accept(raw) {
+    accept(raw, secured) {
       const key = keyOf(raw);
       // Node's own handshakeTimeout is an idle timer: a ClientHello dripped byte by byte kept it away for minutes.
       const late = (): void => {
         options.late(raw);
         raw.destroy();
       };
-      const entry: Handshake = { raw, outcome: "failed", timer: setTimeout(late, options.handshakeMs()) };
+      const timer = setTimeout(late, options.handshakeMs());
+      const entry: Handshake = { raw, outcome: "failed", timer, secured };
       shaking.set(key, entry);
       raw.once("close", () => {
         clearTimeout(entry.timer);

@@ -5,9 +5,10 @@
  */
 import type { Socket } from "node:net";
 import type { SecureContext, TLSSocket } from "node:tls";
-import type { ListenAddress } from "../config/model.ts";
+import type { LimitsConfig, ListenAddress } from "../config/model.ts";
 import type { LaneContext } from "./exchange.ts";
 import { createConnectionBounds } from "./front-bounds.ts";
+import { checkOpenFiles } from "./front-files.ts";
 import { createListeners, type ListenerKind } from "./front-listen.ts";
 import { createTlsFront } from "./front-tls.ts";
 import type { ConnectionFacts } from "./lanes/check-request.ts";
@@ -58,6 +59,8 @@ export function createFront(options: FrontOptions): Front {
   const sockets = new Set<Socket>();
   /** Called when the last connection closes. */
   let whenEmpty: (() => void) | undefined;
+  /** The open files were enough for these, or it was said that they are not. */
+  let checked: LimitsConfig | undefined;
 
   const upgrade = createUpgradeLane(context);
   const compat = createCompatLane(context, { onUpgrade: upgrade });
@@ -76,11 +79,6 @@ export function createFront(options: FrontOptions): Front {
     late: (raw) => context.limitReached("handshake_time", plainAddress(raw.remoteAddress ?? "")),
     log,
     metrics,
-    secured(socket, raw) {
-      const facts = { ...factsOf(raw, "https"), ...tlsFactsOf(socket) };
-      if (socket.alpnProtocol === "h2") h2.accept(socket, facts);
-      else compat.accept(socket, facts);
-    },
   });
 
   const listeners = createListeners({
@@ -91,9 +89,17 @@ export function createFront(options: FrontOptions): Front {
 
   function accept(kind: ListenerKind, socket: Socket): void {
     socket.on("error", () => {});
-    const leave = bounds.admit(socket.remoteAddress ?? "");
-    if (typeof leave === "string") {
-      context.limitReached(leave, plainAddress(socket.remoteAddress ?? ""));
+    const client = plainAddress(socket.remoteAddress ?? "");
+    const seat = bounds.admit(client, {
+      isHandshake: kind === "https",
+      giveUp(limit) {
+        context.limitReached(limit, client);
+        metrics.connectionRejected(kind, "shed");
+        socket.destroy();
+      },
+    });
+    if (typeof seat === "string") {
+      context.limitReached(seat, client);
       metrics.connectionRejected(kind, "limit");
       socket.resetAndDestroy();
       return;
@@ -101,14 +107,34 @@ export function createFront(options: FrontOptions): Front {
     sockets.add(socket);
     metrics.connectionOpened(kind);
     socket.once("close", () => {
-      leave();
+      seat.leave();
       sockets.delete(socket);
       metrics.connectionClosed(kind);
       if (sockets.size === 0) whenEmpty?.();
     });
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    if (kind === "https") tls.accept(socket);
-    else plain.accept(socket, factsOf(socket, "http"));
+    if (kind === "http") {
+      awaitFirstByte(socket, socket, client);
+      plain.accept(socket, { ...factsOf(socket, "http"), seat });
+      return;
+    }
+    tls.accept(socket, (secure) => {
+      seat.secured();
+      awaitFirstByte(secure, socket, client);
+      const facts = { ...factsOf(socket, "https"), ...tlsFactsOf(secure), seat };
+      if (secure.alpnProtocol === "h2") h2.accept(secure, facts);
+      else compat.accept(secure, facts);
+    });
+  }
+
+  /** Whatever the lane: `bytesRead` grows although node:http and node:http2 read past the stream. */
+  function awaitFirstByte(socket: Socket, raw: Socket, client: string): void {
+    const timer = setTimeout(() => {
+      if (socket.bytesRead > 0) return;
+      context.limitReached("first_byte_time", client);
+      raw.destroy();
+    }, context.limits().firstByteMs);
+    raw.once("close", () => clearTimeout(timer));
   }
 
   function destroy(): void {
@@ -121,7 +147,13 @@ export function createFront(options: FrontOptions): Front {
 
   return {
     listen: (kind, address) => listeners.listen(kind, address),
-    relisten: (wanted) => listeners.relisten(wanted),
+    async relisten(wanted) {
+      await listeners.relisten(wanted);
+      const limits = context.limits();
+      if (limits === checked) return;
+      checked = limits;
+      await checkOpenFiles(limits, log);
+    },
     addresses: () => listeners.addresses(),
     setTicketKeys: (keys) => tls.setTicketKeys(keys),
     openConnections: () => sockets.size,

@@ -9,12 +9,11 @@ import { spawn } from "node:child_process";
 import { test, type TestContext } from "node:test";
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { isGatehouseError } from "../../src/core/errors.ts";
-import { type ConnectionBounds, createConnectionBounds } from "../../src/proxy/front-bounds.ts";
 import { listenFailure } from "../../src/proxy/front-listen.ts";
 import { abortDownloadsH1, abortDownloadsH2 } from "../support/abort-storm.ts";
 import { eventually, type FrontHome, startFront, type FrontHomeOptions } from "../support/front-home.ts";
 import { needs, runProgram } from "../support/programs.ts";
-import { limitsConfig, siteConfig, targetConfig } from "../support/proxy-lane.ts";
+import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 import { sendBytes, startTarget } from "../support/target.ts";
 
 async function homeWith(t: TestContext, options: FrontHomeOptions = {}, body = "inside"): Promise<FrontHome> {
@@ -272,48 +271,6 @@ test("more connections than there is room for are cut at once and counted; room 
   await eventually("there is room", () => home.front.openConnections() === 2);
   assert.equal((await knock(t, home, { servername: "a.test" })).outcome, "secure");
 });
-
-test("strangers count by IPv4 address or IPv6 /64, neighbours have more room, the whole has an end", () => {
-  for (const [one, other, areOne] of [
-    ["192.0.2.1", "::ffff:192.0.2.1", true],
-    ["192.0.2.1", "192.0.2.2", false],
-    ["2001:db8::1", "2001:db8:0:0:ffff::", true],
-    ["2001:db8::1", "2001:db8:0:1::1", false],
-    ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::", true],
-    ["64:ff9b::192.0.2.1", "64:ff9b::198.51.100.7", true],
-  ] as const) {
-    const single = boundsOf({ connectionsPerAddress: 1 });
-    assert.equal(typeof single.admit(one), "function");
-    const second = single.admit(other);
-    assert.equal(second === "connections_per_address", areOne, `${one} and ${other}`);
-  }
-  const bounds = boundsOf({
-    connections: 8,
-    connectionsReserved: 1,
-    connectionsPerAddress: 2,
-    connectionsPerNeighbour: 4,
-    exempt: ["203.0.113.0/24"],
-  });
-  const leave = bounds.admit("2001:db8::1");
-  assert.ok(typeof leave === "function");
-  assert.equal(typeof bounds.admit("2001:db8::2"), "function");
-  assert.equal(bounds.admit("2001:db8::3"), "connections_per_address");
-  leave();
-  leave();
-  assert.equal(typeof bounds.admit("2001:db8::3"), "function");
-  for (let count = 0; count < 4; count++) assert.equal(typeof bounds.admit("::ffff:192.168.0.7"), "function");
-  assert.equal(bounds.admit("192.168.0.7"), "connections_per_neighbour");
-  assert.equal(typeof bounds.admit("198.51.100.1"), "function");
-  assert.equal(bounds.admit("198.51.100.2"), "connections", "the last one is not for strangers");
-  assert.equal(typeof bounds.admit("203.0.113.1"), "function");
-  assert.equal(bounds.admit("203.0.113.1"), "connections", "all is full");
-  assert.equal(bounds.open(), 8);
-});
-
-function boundsOf(changes: Parameters<typeof limitsConfig>[0]): ConnectionBounds {
-  const limits = limitsConfig(changes);
-  return createConnectionBounds(() => limits);
-}
 
 test("a port that is taken says which, who to ask; one that is forbidden says how to get the right", async (t) => {
   const { server } = await startTarget(t, (_, res) => res.end());

@@ -8,6 +8,7 @@ import type { SiteConfig } from "../../src/config/model.ts";
 import type { Metrics } from "../../src/observe/metrics.ts";
 import { createFront, type Front, type FrontOptions } from "../../src/proxy/front.ts";
 import { createLimitReports } from "../../src/proxy/limits.ts";
+import { createTunnelBounds } from "../../src/proxy/limits-tunnels.ts";
 import { createRules } from "../../src/proxy/rules/policy.ts";
 import type { UpstreamPool } from "../../src/proxy/upstream/pool.ts";
 import { type Issued, makeCa, type TestCa } from "./certificates.ts";
@@ -75,6 +76,7 @@ export async function startFront(
       rules: () => rules,
       limits: () => limits,
       limitReached: createLimitReports({ log: context.log, metrics }),
+      tunnels: createTunnelBounds(() => limits),
     },
     chooseContext(name) {
       if (pending.includes(name)) return { refused: "pending" };

@@ -18,6 +18,7 @@ import { type CompatLane, createCompatLane } from "../../src/proxy/lanes/compat.
 import type { ConnectionFacts } from "../../src/proxy/lanes/check-request.ts";
 import type { RequestHead } from "../../src/proxy/rules/request-head.ts";
 import { createLimitReports } from "../../src/proxy/limits.ts";
+import { createTunnelBounds } from "../../src/proxy/limits-tunnels.ts";
 import { createRules } from "../../src/proxy/rules/policy.ts";
 import { createUpstreamPool, type UpstreamPool } from "../../src/proxy/upstream/pool.ts";
 
@@ -139,6 +140,7 @@ export function laneContext(
     isDraining: () => state.draining,
     limits: () => config.limits,
     limitReached: createLimitReports({ log, metrics }),
+    tunnels: createTunnelBounds(() => config.limits),
     upstream,
     log,
     access: { write: (record) => void recorded.access.push(record) },

@@ -17,6 +17,8 @@ export interface ConnectionFacts {
   serverName: string | undefined;
   tlsVersion: string | undefined;
   scheme: "http" | "https";
+  /** Its place among the connections; told of each exchange. */
+  seat?: RequestHead["seat"];
 }
 
 /** What node:http read; `rawHeaders` because `headers` hides second values of single fields. */

@@ -10,7 +10,6 @@ import { Exchange, type LaneContext } from "../exchange.ts";
 import { limitOfParser } from "../limits.ts";
 import { errorAnswer } from "../responses.ts";
 import { type RequestHead, valuesOf } from "../rules/request-head.ts";
-import { normaliseHost } from "../rules/routes.ts";
 import {
   checkRequest,
   checkUpgrade,
@@ -20,6 +19,7 @@ import {
   type Verdict,
 } from "./check-request.ts";
 import { sendRaw, watchStall } from "./compat-answer.ts";
+import { statusOf, unreadable } from "./compat-refused.ts";
 import { type ServedExchange, serveExchange } from "./compat-exchange.ts";
 import { createForwarder } from "./compat-forward.ts";
 import { lowerCased } from "../rules/raw-headers.ts";
@@ -53,6 +53,7 @@ const MALFORMED_BODY = { code: "GATEHOUSE_REQUEST_MALFORMED", reason: "body" } a
 interface Connection {
   socket: Duplex;
   facts: ConnectionFacts;
+  requests: number;
   current: { req: IncomingMessage; exchange: ServedExchange } | undefined;
   /** Pipelined requests, in order. */
   waiting: Waiting[];
@@ -133,6 +134,9 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     }
     req.on("error", () => {});
     res.on("error", () => {});
+    // Node says `Connection: close` in the answer to this one.
+    if (++connection.requests === server.maxRequestsPerSocket)
+      context.limitReached("requests_per_connection", connection.facts.peerAddress);
     enqueue(connection, req, () => {
       const verdict = judge(req, connection.facts);
       watchStall(req, res, context.limits().writeStallMs, () =>
@@ -186,6 +190,14 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     exchange.end();
   }
 
+  // Kept alive for nothing. While an answer is under way it is watchStall's timer.
+  server.on("timeout", (socket) => {
+    const connection = connections.get(socket);
+    if (connection?.current !== undefined) return;
+    context.limitReached("idle_time", connection?.facts.peerAddress ?? "");
+    socket.destroy();
+  });
+
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
     const connection = connections.get(socket);
     const status = statusOf(error.code);
@@ -225,7 +237,7 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     server,
     accept(socket, facts) {
       obey();
-      connections.set(socket, { socket, facts, current: undefined, waiting: [], isClosing: false });
+      connections.set(socket, { socket, facts, requests: 0, current: undefined, waiting: [], isClosing: false });
       socket.on("error", () => {});
       socket.once("close", () => connections.delete(socket));
       server.emit("connection", socket);
@@ -250,37 +262,4 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
 function endSoon(socket: Duplex): void {
   if (socket instanceof Socket) socket.destroySoon();
   else socket.end();
-}
-
-/** Undefined for errors of the connection itself, where nobody is left to read an answer. */
-function statusOf(code: string | undefined): number | undefined {
-  if (code === "HPE_HEADER_OVERFLOW") return 431;
-  if (code === "HPE_CHUNK_EXTENSIONS_OVERFLOW") return 413;
-  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return 408;
-  return code?.startsWith("HPE_") === true ? 400 : undefined;
-}
-
-/** Names and values of a refused head that are looked at. */
-const MAX_READ = 512;
-
-/** What can be said about a head that is refused: enough for the access line and the language of the page. */
-function unreadable(req: IncomingMessage, facts: ConnectionFacts): RequestHead {
-  const all = lowerCased(req.rawHeaders.slice(0, MAX_READ));
-  const agent = valuesOf(all, "user-agent")[0];
-  const accept = valuesOf(all, "accept")[0];
-  const authority = valuesOf(all, "host")[0] ?? "";
-  return {
-    ...facts,
-    method: req.method ?? "",
-    target: (req.url ?? "").slice(0, 1_024),
-    version: req.httpVersion === "1.0" ? "1.0" : "1.1",
-    authority,
-    host: normaliseHost(authority) ?? "",
-    headers: [
-      ...(agent === undefined ? [] : ["user-agent", agent]),
-      ...(accept === undefined ? [] : ["accept", accept]),
-    ],
-    body: "none",
-    contentLength: 0,
-  };
 }

@@ -55,7 +55,10 @@ class Upgrade {
   begin(): void {
     const { decision } = this.#exchange;
     this.#client.watch(() => this.#fail("GATEHOUSE_CLIENT_GONE"));
-    if (decision.kind === "forward") {
+    if (decision.kind === "forward" && !this.#exchange.mayTunnel()) {
+      this.#exchange.failed("GATEHOUSE_REQUEST_REFUSED");
+      this.#answer(errorAnswer(503, this.#facts()));
+    } else if (decision.kind === "forward") {
       void this.#ask(decision);
     } else if (decision.kind === "redirect") {
       this.#answer(redirectAnswer(decision.status, decision.location));

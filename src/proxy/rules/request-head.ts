@@ -26,6 +26,8 @@ export interface RequestHead {
   /** `none`: no body at all; `length`: exactly contentLength bytes; `chunked`: until it ends (h1 chunked, or h2 without content-length). */
   body: "none" | "length" | "chunked";
   contentLength: number;
+  /** The place of the connection it came on: told when an exchange begins and ends, so that no busy one is shed. */
+  seat?: { began(): void; ended(): void } | undefined;
 }
 
 /** Every value of one header, in order. `name` is lower case. */
