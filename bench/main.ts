@@ -6,10 +6,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { hasProgram } from "../test/support/programs.ts";
-import { type Field, prepareField } from "./ground.ts";
-import { measureRound, type Plan, type Round } from "./measure.ts";
+import { type Contestant, runScenario } from "./contest.ts";
+import { prepareField } from "./ground.ts";
+import { hostRivals } from "./hosts.ts";
 import { type BenchOptions, HELP, readOptions } from "./options.ts";
-import { machineFacts, resultOf, scenarioResult, type ScenarioResult, tableOf, writeJson } from "./report.ts";
+import { machineFacts, resultOf, type ScenarioResult, tableOf, writeJson } from "./report.ts";
 import { caddy } from "./rivals/caddy.ts";
 import { gatehouse } from "./rivals/gatehouse.ts";
 import { haproxy } from "./rivals/haproxy.ts";
@@ -21,11 +22,6 @@ import { type Scenario, SCENARIOS } from "./scenarios.ts";
 const OTHERS: readonly Rival[] = [nginx, haproxy, caddy, bareHttpProxy];
 const DEFAULT_ENTRY = join(import.meta.dirname, "../dist/cli/main.js");
 
-interface Running {
-  rival: Rival;
-  process: RunningRival;
-}
-
 function chosen<T extends { name: string }>(all: readonly T[], names: readonly string[], what: string): T[] {
   for (const name of names) {
     if (!all.some((one) => one.name === name)) {
@@ -33,52 +29,6 @@ function chosen<T extends { name: string }>(all: readonly T[], names: readonly s
     }
   }
   return names.length === 0 ? [...all] : all.filter((one) => names.includes(one.name));
-}
-
-function plansOf({ isSmoke, seconds }: BenchOptions, scenario: Scenario): { first: Plan; later: Plan } {
-  if (isSmoke) {
-    const few: Plan = { measured: { count: scenario.smokeCount }, warmUp: { count: scenario.smokeCount } };
-    return { first: few, later: few };
-  }
-  return {
-    first: { measured: { seconds }, warmUp: { seconds: 3 } },
-    later: { measured: { seconds }, warmUp: { seconds: 1 } },
-  };
-}
-
-async function runScenario(
-  scenario: Scenario,
-  all: readonly Running[],
-  missing: ScenarioResult["skipped"],
-  options: BenchOptions,
-  field: Field,
-): Promise<ScenarioResult> {
-  const skipped = [...missing];
-  const able = all.filter(({ rival }) => {
-    if (scenario.needsH2 === true && !rival.speaksH2) skipped.push({ rival: rival.name, reason: "speaks no HTTP/2" });
-    return scenario.needsH2 !== true || rival.speaksH2;
-  });
-  const rounds = new Map<string, Round[]>(able.map(({ rival }) => [rival.name, []]));
-  const plans = plansOf(options, scenario);
-  const front = { host: field.host, folder: field.folder, core: field.cores.load };
-  for (let round = 0; round < options.rounds; round++) {
-    for (const { rival, process } of able) {
-      progress(`${scenario.name}, round ${round + 1} of ${options.rounds}, ${rival.name}`);
-      const plan = round === 0 ? plans.first : plans.later;
-      rounds.get(rival.name)?.push(await measureRound(process, scenario, plan, front));
-    }
-  }
-  progress("");
-  const measured = able.map(({ rival, process }) => ({
-    name: rival.name,
-    version: process.version,
-    rounds: rounds.get(rival.name) ?? [],
-  }));
-  return scenarioResult(scenario, measured, skipped);
-}
-
-function progress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }
 
 async function run(options: BenchOptions): Promise<void> {
@@ -96,23 +46,37 @@ async function run(options: BenchOptions): Promise<void> {
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
 
   const missing: ScenarioResult["skipped"] = [];
-  const running: Running[] = [];
+  const started: RunningRival[] = [];
   try {
-    const rivals = [
-      gatehouse({ name: "gatehouse", entry, bundle: field.bundle }),
-      ...(options.base === undefined ? [] : [gatehouse({ name: "base", entry: options.base, bundle: field.bundle })]),
+    const { bundle } = field;
+    const wanted = [
+      gatehouse({ name: "gatehouse", entry, bundle }),
+      ...(options.base === undefined ? [] : [gatehouse({ name: "base", entry: options.base, bundle })]),
       ...others,
     ];
-    for (const rival of rivals) {
-      if (rival.needs !== undefined && !hasProgram(rival.needs.program)) {
-        missing.push({ rival: rival.name, reason: `needs ${rival.needs.debianPackage}` });
-        continue;
+    const rivals = wanted.filter(({ name, needs }) => {
+      if (needs === undefined || hasProgram(needs.program)) return true;
+      missing.push({ rival: name, reason: `needs ${needs.debianPackage}` });
+      return false;
+    });
+    const lasting: Contestant[] = [];
+    if (scenarios.some((scenario) => scenario.isFreshEachRound !== true)) {
+      for (const rival of rivals) {
+        const running = await rival.start(field.ground(rival.name));
+        started.push(running);
+        lasting.push({ rival, running });
       }
-      running.push({ rival, process: await rival.start(field.ground(rival.name)) });
     }
+    const contestants = (scenario: Scenario): Contestant[] => {
+      if (scenario.contest === "hosts") {
+        return hostRivals({ entry, bundle, isSmoke: options.isSmoke }).map((rival) => ({ rival, running: undefined }));
+      }
+      return scenario.isFreshEachRound === true ? rivals.map((rival) => ({ rival, running: undefined })) : lasting;
+    };
     const results: ScenarioResult[] = [];
     for (const scenario of scenarios) {
-      const result = await runScenario(scenario, running, missing, options, field);
+      const absent = scenario.contest === undefined ? missing : [];
+      const result = await runScenario(scenario, contestants(scenario), absent, options, field);
       results.push(result);
       process.stdout.write(`${tableOf(result)}\n\n`);
     }
@@ -120,7 +84,7 @@ async function run(options: BenchOptions): Promise<void> {
     process.stdout.write(`What this does not show:\n${result.doesNotShow.map((text) => `- ${text}\n`).join("")}`);
     if (options.jsonFile !== undefined) process.stdout.write(`Written to ${writeJson(result, options.jsonFile)}\n`);
   } finally {
-    await Promise.all(running.map((one) => one.process.stop()));
+    await Promise.all(started.map((one) => one.stop()));
     await field.clear();
   }
 }

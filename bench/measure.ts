@@ -3,14 +3,12 @@
  * Owns: a round: warm up, load, CPU time before and after, memory; and the medians over rounds.
  * Never: compares.
  */
-import { truncateSync } from "node:fs";
-import type { Amount, Front, Latency } from "./loads/load.ts";
+import type { Front, Latency, Load, LoadResult } from "./loads/load.ts";
 import { cpuSecondsOf, memoryOf } from "./processes.ts";
 import type { RunningRival } from "./rivals/rival.ts";
-import type { Scenario } from "./scenarios.ts";
 
 export interface Round {
-  /** CPU time of the proxy per unit of the scenario. */
+  /** In the scenario's unit; nearly always CPU time of the proxy per something. */
   cost: number;
   perSecond: number;
   latencyMs: Latency;
@@ -19,46 +17,59 @@ export interface Round {
   busy: number;
   done: number;
   failed: number;
+  /** What only this scenario tells, by a name that carries its unit. */
+  facts: Record<string, number>;
+}
+
+/** What a round is measured on. */
+export interface At {
+  rival: RunningRival;
+  front: Front;
+  /** undefined in a smoke: then so many of everything as the scenario says. */
+  seconds: number | undefined;
+  /** JIT compilers learn in the first one. */
+  isFirstRound: boolean;
+}
+
+export type Measure = (at: At) => Promise<Round>;
+
+/** What CPU time is divided by. */
+export interface Unit {
+  /** 1e6 for µs. */
+  perSecond: number;
+  of(result: LoadResult): number;
 }
 
 /** Log lines and closes that come after the last answer belong to it. */
 const SETTLE_MS = 100;
+/** Not counted. The first is longer for the compilers, the others are for caches and connections. */
+const WARM_UP_SECONDS = { first: 3, later: 1 };
 
-export interface Plan {
-  measured: Amount;
-  /** Not counted; the first round's is longer, since JIT compilers learn in it. */
-  warmUp: Amount;
-}
+export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-export async function measureRound(
-  rival: RunningRival,
-  scenario: Scenario,
-  plan: Plan,
-  front: Omit<Front, "port">,
-): Promise<Round> {
-  const at: Front = { ...front, port: rival.httpsPort };
-  await scenario.load(at, plan.warmUp);
-  await settle();
-  const before = cpuSecondsOf(rival.pid);
-  const result = await scenario.load(at, plan.measured);
-  await settle();
-  const cpuSeconds = cpuSecondsOf(rival.pid) - before;
-  const memoryBytes = memoryOf(rival.pid);
-  // Half a million lines a round would fill the disk.
-  truncateSync(rival.logFile);
-  if (result.done === 0) throw new Error(`${rival.name} did nothing of ${scenario.name}`);
-  return {
-    cost: (cpuSeconds * scenario.unit.perSecond) / scenario.unit.of(result),
-    perSecond: result.done / result.seconds,
-    latencyMs: result.latency,
-    memoryBytes,
-    busy: cpuSeconds / result.seconds,
-    done: result.done,
-    failed: result.failed,
+/** @param smokeCount how much of it a smoke does */
+export function costOf(load: Load, unit: Unit, smokeCount: number): Measure {
+  return async ({ rival, front, seconds, isFirstRound }) => {
+    const warmUp = isFirstRound ? WARM_UP_SECONDS.first : WARM_UP_SECONDS.later;
+    await load(front, seconds === undefined ? { count: smokeCount } : { seconds: warmUp });
+    await pause(SETTLE_MS);
+    const before = cpuSecondsOf(rival.pid);
+    const result = await load(front, seconds === undefined ? { count: smokeCount } : { seconds });
+    await pause(SETTLE_MS);
+    const cpuSeconds = cpuSecondsOf(rival.pid) - before;
+    if (result.done === 0) throw new Error(`${rival.name} did nothing`);
+    return {
+      cost: (cpuSeconds * unit.perSecond) / unit.of(result),
+      perSecond: result.done / result.seconds,
+      latencyMs: result.latency,
+      memoryBytes: memoryOf(rival.pid),
+      busy: cpuSeconds / result.seconds,
+      done: result.done,
+      failed: result.failed,
+      facts: {},
+    };
   };
 }
-
-const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
 
 function median(numbers: readonly number[]): number {
   const sorted = numbers.toSorted((a, b) => a - b);
@@ -84,5 +95,8 @@ export function medianOf(rounds: readonly Round[]): Round {
     busy: of((round) => round.busy),
     done: sum((round) => round.done),
     failed: sum((round) => round.failed),
+    facts: Object.fromEntries(
+      Object.keys(rounds[0]?.facts ?? {}).map((name) => [name, of((round) => round.facts[name] ?? 0)]),
+    ),
   };
 }

@@ -89,7 +89,7 @@ export function scenarioResult(
   return {
     name: scenario.name,
     question: scenario.question,
-    unit: scenario.unit.name,
+    unit: scenario.unit,
     rivals: withMedian.map((one) => ({
       ...one,
       ratio: own === undefined || one.median.cost === 0 ? undefined : own / one.median.cost,
@@ -147,8 +147,13 @@ export function tableOf(result: ScenarioResult): string {
     row
       .map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0)))
       .join("  ");
+  const facts = result.rivals.map(({ name, median }) => {
+    const words = Object.entries(median.facts).map(([fact, value]) => `${fact} ${value.toFixed(0)}`);
+    return words.length === 0 ? "" : `${name}: ${words.join(", ")}`;
+  });
   const skipped = result.skipped.map(({ rival, reason }) => `${rival}: ${reason}`);
-  return [`${result.name}: ${result.question}`, ...[head, ...rows].map(line), ...skipped]
+  return [`${result.name}: ${result.question}`, ...[head, ...rows].map(line), ...facts, ...skipped]
+    .filter((text) => text !== "")
     .map((text) => text.trimEnd())
     .join("\n");
 }

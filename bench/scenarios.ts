@@ -1,114 +1,139 @@
 /**
  * What is asked of the proxies?
- * Owns: the scenarios as data: question, load, unit of cost, and what Gatehouse aims at.
+ * Owns: the scenarios as data: question, how it is measured, unit of cost, and what Gatehouse aims at.
  * Never: measures.
  */
+import { hostsCost, TEN_HOSTS } from "./hosts.ts";
+import { idleMemory } from "./idle.ts";
 import { h2load } from "./loads/h2load.ts";
 import { handshakes } from "./loads/handshakes.ts";
-import type { Load, LoadResult } from "./loads/load.ts";
+import type { LoadResult } from "./loads/load.ts";
 import { websocketEcho } from "./loads/websocket.ts";
-
-/** What CPU time is divided by, and how the quotient is written. */
-export interface Unit {
-  /** µs/request */
-  name: string;
-  perSecond: number;
-  of(result: LoadResult): number;
-}
+import { costOf, type Measure, type Unit } from "./measure.ts";
+import { pageAssets } from "./page.ts";
 
 export interface Scenario {
   name: string;
   question: string;
-  unit: Unit;
-  load: Load;
+  /** Of the cost, as it is written. */
+  unit: string;
+  measure: Measure;
   needsH2?: boolean;
   /** Gatehouse's cost over this rival's, at most. */
   aims?: Readonly<Record<string, number>>;
-  /** How much a smoke does of it. */
-  smokeCount: number;
+  /** Each round starts its own process instead of going on with the one that served the scenarios before. */
+  isFreshEachRound?: boolean;
+  /** Gatehouse with many hosts against Gatehouse with ten, instead of the usual rivals. */
+  contest?: "hosts";
 }
 
-const microsecondsPer = (what: string): Unit => ({
-  name: `µs/${what}`,
-  perSecond: 1e6,
-  of: (result) => result.done,
-});
-const PER_GB: Unit = { name: "ms/GB", perSecond: 1e3, of: (result) => result.bodyBytes / 1e9 };
-const REQUEST = microsecondsPer("request");
-const HANDSHAKE = microsecondsPer("handshake");
+const EACH: Unit = { perSecond: 1e6, of: (result: LoadResult) => result.done };
+const PER_GB: Unit = { perSecond: 1e3, of: (result: LoadResult) => result.bodyBytes / 1e9 };
 
 const TEN_MB = 10_000_000;
+const small = { paths: ["/bytes/1024"], answerBytes: 1024 };
+const page = pageAssets();
 
 export const SCENARIOS: readonly Scenario[] = [
   {
     name: "small-h1",
     question: "What does a small GET cost over kept HTTP/1.1 connections?",
-    unit: REQUEST,
-    load: h2load({ protocol: "h1", connections: 64, paths: ["/bytes/1024"], answerBytes: 1024 }),
+    unit: "µs/request",
+    measure: costOf(h2load({ protocol: "h1", connections: 64, ...small }), EACH, 64),
     aims: { nginx: 1.5, caddy: 0.45, "http-proxy": 0.35 },
-    smokeCount: 64,
   },
   {
     name: "small-h2",
     question: "What does a small GET cost over HTTP/2, 16 streams on each of four connections?",
-    unit: REQUEST,
-    load: h2load({ protocol: "h2", connections: 4, streams: 16, paths: ["/bytes/1024"], answerBytes: 1024 }),
+    unit: "µs/request",
+    measure: costOf(h2load({ protocol: "h2", connections: 4, streams: 16, ...small }), EACH, 64),
     needsH2: true,
     aims: { nginx: 1.7, caddy: 0.3 },
-    smokeCount: 64,
   },
   {
     name: "steady-h1",
     question: "How long does a small GET take at 2,000 a second, far from anybody's limit?",
-    unit: REQUEST,
-    load: h2load({ protocol: "h1", connections: 20, paths: ["/bytes/1024"], answerBytes: 1024, perSecond: 2000 }),
-    smokeCount: 40,
+    unit: "µs/request",
+    measure: costOf(h2load({ protocol: "h1", connections: 20, perSecond: 2000, ...small }), EACH, 40),
   },
   {
     name: "64kb-h1",
     question: "What does an answer of 64 KB cost?",
-    unit: REQUEST,
-    load: h2load({ protocol: "h1", connections: 16, paths: ["/bytes/65536"], answerBytes: 65_536 }),
-    smokeCount: 32,
+    unit: "µs/request",
+    measure: costOf(
+      h2load({ protocol: "h1", connections: 16, paths: ["/bytes/65536"], answerBytes: 65_536 }),
+      EACH,
+      32,
+    ),
+  },
+  {
+    name: "page",
+    question: "What does a page of a hundred assets (2.3 MB, like Home Assistant's) cost over HTTP/2?",
+    unit: "ms/page",
+    measure: costOf(
+      h2load({ protocol: "h2", connections: 4, streams: 32, paths: page.paths, answerBytes: page.averageBytes }),
+      { perSecond: 1e3, of: (result) => result.done / page.paths.length },
+      200,
+    ),
+    needsH2: true,
   },
   {
     name: "download",
     question: "What does a GB cost in downloads of 10 MB?",
-    unit: PER_GB,
-    load: h2load({ protocol: "h1", connections: 4, paths: [`/bytes/${TEN_MB}`], answerBytes: TEN_MB }),
+    unit: "ms/GB",
+    measure: costOf(
+      h2load({ protocol: "h1", connections: 4, paths: [`/bytes/${TEN_MB}`], answerBytes: TEN_MB }),
+      PER_GB,
+      4,
+    ),
     aims: { nginx: 1.1 },
-    smokeCount: 4,
   },
   {
     name: "upload",
     question: "What does a GB cost in uploads of 10 MB?",
-    unit: PER_GB,
-    load: h2load({ protocol: "h1", connections: 4, paths: ["/upload"], answerBytes: 2, uploadBytes: TEN_MB }),
+    unit: "ms/GB",
+    measure: costOf(
+      h2load({ protocol: "h1", connections: 4, paths: ["/upload"], answerBytes: 2, uploadBytes: TEN_MB }),
+      PER_GB,
+      4,
+    ),
     aims: { nginx: 1.1 },
-    smokeCount: 4,
   },
   {
     name: "handshake-full",
     question: "What does a full TLS 1.3 handshake cost (ECDSA P-256, X25519)?",
-    unit: HANDSHAKE,
-    load: handshakes({ isResumed: false, connections: 8 }),
+    unit: "µs/handshake",
+    measure: costOf(handshakes({ isResumed: false, connections: 8 }), EACH, 16),
     aims: { nginx: 1.4 },
-    smokeCount: 16,
   },
   {
     name: "handshake-resumed",
     question: "What does a resumed TLS 1.3 handshake cost (ticket, X25519)?",
-    unit: HANDSHAKE,
-    load: handshakes({ isResumed: true, connections: 8 }),
+    unit: "µs/handshake",
+    measure: costOf(handshakes({ isResumed: true, connections: 8 }), EACH, 16),
     aims: { nginx: 1.5 },
-    smokeCount: 16,
   },
   {
     name: "websocket",
     question: "What does a WebSocket message of 128 bytes and its echo cost?",
-    unit: microsecondsPer("echo"),
-    load: websocketEcho({ connections: 32, bytes: 128 }),
+    unit: "µs/echo",
+    measure: costOf(websocketEcho({ connections: 32, bytes: 128 }), EACH, 320),
     aims: { nginx: 1.3 },
-    smokeCount: 320,
+  },
+  {
+    name: "idle",
+    question: "How much memory does an idle TLS connection hold (2,000 of them, one request each)?",
+    unit: "KB/connection",
+    measure: idleMemory(2_000),
+    isFreshEachRound: true,
+  },
+  {
+    name: "hosts",
+    question: "Does it matter whether ten hosts are configured or ten thousand?",
+    unit: "µs/request",
+    measure: hostsCost(),
+    aims: { [TEN_HOSTS]: 1.05 },
+    isFreshEachRound: true,
+    contest: "hosts",
   },
 ];

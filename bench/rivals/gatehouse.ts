@@ -15,6 +15,10 @@ export interface GatehouseOptions {
   /** main.js of a built Gatehouse, or src/cli/main.ts. */
   entry: string;
   bundle: CertificateBundle;
+  /** More sites in front of the same target; their certificates are in `state`. */
+  sites?: readonly string[];
+  /** Default: a folder of its own. */
+  state?: string;
 }
 
 interface Ready {
@@ -23,23 +27,30 @@ interface Ready {
   https: { port: number }[];
 }
 
-export function gatehouse({ name, entry, bundle }: GatehouseOptions): Rival {
+export function gatehouse({ name, entry, bundle, sites = [], ...options }: GatehouseOptions): Rival {
   return {
     name,
     speaksH2: true,
     async start(ground) {
-      const state = join(ground.folder, "state");
-      await createBundleStore(await createFileStorage(state, { onWarning: () => {} }), () => {}).save(bundle);
-      const file = join(ground.folder, "gatehouse.yaml");
-      writeFileSync(file, configuration(ground, state));
-      return launch(name, entry, file, ground);
+      const state = options.state ?? join(ground.folder, "state");
+      await saveBundles(state, [bundle]);
+      const configFile = join(ground.folder, "gatehouse.yaml");
+      writeFileSync(configFile, configuration(ground, state, [ground.host, ...sites]));
+      return launch(name, entry, configFile, ground);
     },
   };
 }
 
-async function launch(name: string, entry: string, file: string, ground: Ground): Promise<RunningRival> {
+/** Marked as signed by the embedded CA, so that Gatehouse sees no reason to replace them. */
+export async function saveBundles(state: string, bundles: readonly CertificateBundle[]): Promise<void> {
+  const store = createBundleStore(await createFileStorage(state, { onWarning: () => {} }), () => {});
+  await Promise.all(bundles.map((bundle) => store.save({ ...bundle, ca: "local" })));
+}
+
+async function launch(name: string, entry: string, configFile: string, ground: Ground): Promise<RunningRival> {
   const logFile = join(ground.folder, "access.log");
-  const command = [process.execPath, "--disable-warning=DEP0060", entry, "run", "--config", file];
+  const begun = performance.now();
+  const command = [process.execPath, "--disable-warning=DEP0060", entry, "run", "--config", configFile];
   const child = start(command, {
     core: ground.core,
     stdoutFile: logFile,
@@ -52,6 +63,8 @@ async function launch(name: string, entry: string, file: string, ground: Ground)
     pid: child.pid,
     httpsPort: ready.https[0]?.port ?? 0,
     logFile,
+    startMs: performance.now() - begun,
+    configFile,
     stop: child.stop,
   };
 }
@@ -64,7 +77,7 @@ function readyLine(logFile: string): Ready | undefined {
   return undefined;
 }
 
-function configuration({ folder, host, targetPort }: Ground, state: string): string {
+function configuration({ folder, targetPort }: Ground, state: string, sites: readonly string[]): string {
   return `listen: { https: "127.0.0.1:0", http: "127.0.0.1:0" }
 state: ${state}
 admin: ${join(folder, "admin.sock")}
@@ -78,6 +91,5 @@ limits:
   requestsPerConnection: 1000000
   idleTime: 5m
 sites:
-  ${host}: 127.0.0.1:${targetPort}
-`;
+${sites.map((name) => `  ${name}: 127.0.0.1:${targetPort}\n`).join("")}`;
 }

@@ -26,6 +26,9 @@ export interface RunningRival {
   httpsPort: number;
   /** Grows by a line per request; the bench empties it between rounds. */
   logFile: string;
+  /** Gatehouse's alone: from the start of the process until it is ready, and its configuration. */
+  startMs?: number;
+  configFile?: string;
   stop(): Promise<void>;
 }
 

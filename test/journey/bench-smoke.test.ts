@@ -28,15 +28,16 @@ test(
     );
     assert.ok(result.doesNotShow.every((text) => stdout.includes(text)));
     for (const { name, rivals, skipped } of result.scenarios) {
-      const absent = ["nginx", "haproxy", "caddy"].filter((program) => !hasProgram(program));
-      for (const program of absent) {
-        assert.ok(
-          skipped.some(({ rival, reason }) => rival === program && reason === `needs ${program}`),
-          `${name} ${program}`,
-        );
-      }
       const seen = [...rivals.map((rival) => rival.name), ...skipped.map(({ rival }) => rival)];
-      assert.deepEqual(seen.toSorted(), ["caddy", "gatehouse", "haproxy", "http-proxy", "nginx"], name);
+      if (name === "hosts") {
+        assert.deepEqual(seen, ["gatehouse", "ten hosts"]);
+      } else {
+        assert.deepEqual(seen.toSorted(), ["caddy", "gatehouse", "haproxy", "http-proxy", "nginx"], name);
+        for (const program of ["nginx", "haproxy", "caddy"].filter((one) => !hasProgram(one))) {
+          const reason = skipped.find(({ rival }) => rival === program)?.reason;
+          assert.equal(reason, `needs ${program}`, name);
+        }
+      }
       for (const { name: rival, version, rounds, median } of rivals) {
         assert.match(version, /^\d+\.\d+/, rival);
         assert.equal(rounds.length, 1);
