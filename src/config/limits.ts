@@ -113,6 +113,12 @@ export const limitsSchema = block("What clients may take; docs/limits.md has the
       min: 1,
       max: 100_000,
     }),
+    overhead: size({
+      doc: "What a client may send beside requests and bodies in ten seconds: PING, SETTINGS, WINDOW_UPDATE, padding.",
+      default: "256KiB",
+      min: "1KiB",
+      max: "1GiB",
+    }),
     idleTime: duration({ doc: "Without a request.", default: "60s", min: "10ms", max: "1h" }),
   }),
 });
@@ -148,7 +154,7 @@ export function limitsOf(declared: Declared): LimitsConfig {
     idleMs: idleTime,
     bodyGraceMs: bodyGrace,
     writeStallMs: writeStall,
-    h2: { streams: h2.streams, resets: h2.resets, idleMs: h2.idleTime },
+    h2: { streams: h2.streams, resets: h2.resets, overhead: h2.overhead, idleMs: h2.idleTime },
   };
 }
 
@@ -168,6 +174,11 @@ export function limitsOut(limits: LimitsConfig) {
     unreadBody: formatSize(same.unreadBody),
     writeStall: formatDuration(writeStallMs),
     answerHeadSize: formatSize(same.answerHeadSize),
-    h2: { streams: h2.streams, resets: h2.resets, idleTime: formatDuration(h2.idleMs) },
+    h2: {
+      streams: h2.streams,
+      resets: h2.resets,
+      overhead: formatSize(h2.overhead),
+      idleTime: formatDuration(h2.idleMs),
+    },
   };
 }

@@ -136,6 +136,8 @@ export interface LimitsConfig {
     streams: number;
     /** Streams that a client called off or made malformed, in ten seconds of one session. */
     resets: number;
+    /** Bytes in ten seconds of one session that carry neither a request nor a body. */
+    overhead: number;
     /** A session without streams. */
     idleMs: number;
   };

@@ -169,10 +169,7 @@ for (const one of cases) {
   });
 }
 
-/** A flood of interim answers is bounded in time alone here. */
-const NOT_AS_UPGRADE = new Set(["R14"]);
-
-for (const one of cases.filter(({ id, method }) => method !== "HEAD" && !NOT_AS_UPGRADE.has(id))) {
+for (const one of cases.filter(({ method }) => method !== "HEAD")) {
   const asked = `${one.id} ${one.title}, when asked to become a WebSocket`;
   test(asked, async (t) => {
     const outcome = outcomeOf(one);

@@ -54,7 +54,7 @@ function integer(value: number, bits: number, first: number): number[] {
 }
 
 /** Literal header field without indexing, new name, no Huffman (RFC 7541 §6.2.2). Text is latin1 or bytes. */
-function hpack(fields: Fields, encoding: BufferEncoding = "utf8"): Buffer {
+export function headerBlock(fields: Fields, encoding: BufferEncoding = "utf8"): Buffer {
   const pieces: Buffer[] = [];
   for (const [name, value] of fields) {
     pieces.push(Buffer.from([0]));
@@ -135,7 +135,7 @@ export class RawH2 {
 
   /** Split into CONTINUATION frames where 16,384 bytes are not enough. */
   headerFrames(stream: number, fields: Fields, flags: number): Buffer {
-    const block = hpack(fields);
+    const block = headerBlock(fields);
     if (block.length <= 16_384) return frame(FRAME.HEADERS, flags, stream, block);
     const pieces: Buffer[] = [];
     for (let at = 0; at < block.length; at += 16_384) {

@@ -6,6 +6,7 @@
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { Exchange } from "../exchange.ts";
 import type { LocalAnswer } from "../responses.ts";
+import type { SessionBounds } from "./h2-bounds.ts";
 
 /** RFC 9113 §8.2.2; `te` may be `trailers`, but not in an answer. What the rules left is checked once more. */
 const FORBIDDEN = new Set(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te"]);
@@ -31,18 +32,23 @@ export function answerStream(
   stream: ServerHttp2Stream,
   exchange: Exchange,
   answer: LocalAnswer,
-  stallMs: number,
+  bounds: SessionBounds,
 ): void {
   if (stream.destroyed || stream.closed || stream.headersSent) return;
   exchange.status = answer.status;
   const hasBody = exchange.head.method !== "HEAD" && answer.body.length > 0;
   exchange.bytesOut = hasBody ? answer.body.length : 0;
-  sendAnswer(stream, exchange.head.method, answer, stallMs);
+  sendAnswer(stream, exchange.head.method, answer, bounds);
 }
 
-export function sendAnswer(stream: ServerHttp2Stream, method: string, answer: LocalAnswer, stallMs: number): void {
+export function sendAnswer(
+  stream: ServerHttp2Stream,
+  method: string,
+  answer: LocalAnswer,
+  bounds: SessionBounds,
+): void {
   const hasBody = method !== "HEAD" && answer.body.length > 0;
-  finishStream(stream, stallMs);
+  finishStream(stream, bounds);
   stream.respond(headerBlock(answer.status, answer.headers), { endStream: !hasBody });
   stream.end(hasBody ? answer.body : undefined);
 }
@@ -51,8 +57,8 @@ export function sendAnswer(stream: ServerHttp2Stream, method: string, answer: Lo
  * After the last byte was handed over: an unread request body is called off (RFC 9113 §8.1: RST_STREAM with NO_ERROR
  * after a whole answer), and a client that does not take the rest is cut.
  */
-export function finishStream(stream: ServerHttp2Stream, stallMs: number): void {
-  const timer = setTimeout(() => cutStream(stream), stallMs);
+export function finishStream(stream: ServerHttp2Stream, bounds: SessionBounds): void {
+  const timer = setTimeout(() => bounds.stalled(stream), bounds.stallMs);
   stream.once("close", () => clearTimeout(timer));
   const callOff = (): void => {
     if (stream.destroyed || stream.readableEnded) return;

@@ -14,6 +14,7 @@ import { valuesOf } from "../rules/request-head.ts";
 import { judgeAnswer } from "../upstream/judge-answer.ts";
 import { watchUpload } from "./compat-upload.ts";
 import { answerStream, cutStream, finishStream, headerBlock } from "./h2-answer.ts";
+import type { SessionBounds } from "./h2-bounds.ts";
 import { callTarget, garbage, type TargetCall } from "./h2-target.ts";
 
 type Forward = Extract<Decision, { kind: "forward" }>;
@@ -23,10 +24,11 @@ const MAX_INTERIM = 8;
 /** Trailers that frame or route (RFC 9110 §6.5.1): nghttp2 refuses pseudo headers, not all of these. */
 const MALFORMED_TRAILERS = new Set(["content-length", "transfer-encoding", "connection", "host", "te", "trailer"]);
 
-/** What comes behind the body; it may be here before anybody asks for the body. */
+/** What comes behind the body, which may be here before anybody asks for the body; and who hears of its size. */
 export interface LateFields {
   /** Flat list, as it came. */
   trailers: readonly string[];
+  readonly bounds: SessionBounds;
 }
 
 export function relayStream(
@@ -35,7 +37,6 @@ export function relayStream(
   exchange: Exchange,
   forward: Forward,
   late: LateFields,
-  stallMs: number,
 ): void {
   const { head } = exchange;
   const { site } = forward;
@@ -63,7 +64,7 @@ export function relayStream(
     // Never END_STREAM after a part of the body: a short answer must not look whole.
     // What came before the end goes out first; a turn later it is with nghttp2.
     if (stream.headersSent) setImmediate(() => cutStream(stream));
-    else answerStream(stream, exchange, errorAnswer(status, pageFacts(exchange)), stallMs);
+    else answerStream(stream, exchange, errorAnswer(status, pageFacts(exchange)), late.bounds);
   };
   const malformed = (): void => {
     if (!settle()) return;
@@ -131,6 +132,7 @@ export function relayStream(
     stream.on("data", (chunk: Buffer) => {
       if (isSettled) return;
       exchange.bytesIn += chunk.length;
+      late.bounds.earned(chunk.length);
       call.deadlines.progress();
       if (site.maxBody > 0 && exchange.bytesIn > site.maxBody) {
         fail(
@@ -200,7 +202,7 @@ export function relayStream(
       answer.pause();
       call.deadlines.paused(true);
       clearTimeout(stallTimer);
-      stallTimer = setTimeout(() => cutStream(stream), stallMs);
+      stallTimer = setTimeout(() => late.bounds.stalled(stream), late.bounds.stallMs);
     });
     stream.on("drain", () => {
       clearTimeout(stallTimer);
@@ -210,7 +212,7 @@ export function relayStream(
     });
     answer.once("end", () => {
       if (!answer.complete || !settle()) return;
-      finishStream(stream, stallMs);
+      finishStream(stream, late.bounds);
       if (!stream.writableEnded) stream.end();
       // An early answer: the rest of the body is of no use to anybody, and its connection of none to the next request.
       if (!call.request().writableEnded) call.destroy();

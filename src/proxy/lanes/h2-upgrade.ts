@@ -9,6 +9,7 @@ import { addAbortSignal } from "node:stream";
 import { valuesOf, type RequestHead } from "../rules/request-head.ts";
 import { type AnswerHead, answerValues } from "./head.ts";
 import { finishStream, headerBlock } from "./h2-answer.ts";
+import type { SessionBounds } from "./h2-bounds.ts";
 import type { UpgradeClient } from "./upgrade-client.ts";
 import type { TunnelEnd } from "./tunnel.ts";
 
@@ -28,8 +29,8 @@ export function webSocketFields(fields: readonly string[]): string[] {
   return out;
 }
 
-export function http2Client(stream: ServerHttp2Stream, head: RequestHead, stallMs: number): UpgradeClient {
-  return new Http2Client(stream, valuesOf(head.headers, "sec-websocket-key")[0] ?? "", stallMs);
+export function http2Client(stream: ServerHttp2Stream, head: RequestHead, bounds: SessionBounds): UpgradeClient {
+  return new Http2Client(stream, valuesOf(head.headers, "sec-websocket-key")[0] ?? "", bounds);
 }
 
 /**
@@ -44,13 +45,13 @@ class Http2Client implements UpgradeClient {
   readonly end: TunnelEnd;
   readonly #stream: ServerHttp2Stream;
   readonly #key: string;
-  readonly #stallMs: number;
+  readonly #bounds: SessionBounds;
   #gone = (): void => {};
 
-  constructor(stream: ServerHttp2Stream, key: string, stallMs: number) {
+  constructor(stream: ServerHttp2Stream, key: string, bounds: SessionBounds) {
     this.#stream = stream;
+    this.#bounds = bounds;
     this.#key = key;
-    this.#stallMs = stallMs;
     this.end = { stream, cut: () => cancelStream(stream) };
   }
 
@@ -76,6 +77,10 @@ class Http2Client implements UpgradeClient {
     return { status: 200, early: Buffer.alloc(0) };
   }
 
+  took(bytes: number): void {
+    this.#bounds.earned(bytes);
+  }
+
   begin(status: number, headers: readonly string[], body: AnswerHead["body"], contentLength: number): void {
     const framed = body === "length" ? [...headers, "content-length", String(contentLength)] : headers;
     this.#stream.respond(headerBlock(status, framed));
@@ -91,6 +96,6 @@ class Http2Client implements UpgradeClient {
 
   leave(): void {
     this.#stream.off("close", this.#gone);
-    finishStream(this.#stream, this.#stallMs);
+    finishStream(this.#stream, this.#bounds);
   }
 }

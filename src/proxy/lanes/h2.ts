@@ -6,11 +6,12 @@
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import type { LimitsConfig } from "../../config/model.ts";
+import { plainAddress } from "../rules/client-identity.ts";
 import { Exchange, type LaneContext } from "../exchange.ts";
 import { errorAnswer, redirectAnswer } from "../responses.ts";
 import type { ConnectionFacts } from "./check-request.ts";
 import { answerStream, sendAnswer } from "./h2-answer.ts";
-import { boundSession } from "./h2-bounds.ts";
+import { createSessionWatch, type SessionBounds } from "./h2-bounds.ts";
 import { type LateFields, pageFacts, relayStream } from "./h2-relay.ts";
 import { checkH2Request } from "./h2-request.ts";
 import { http2Client } from "./h2-upgrade.ts";
@@ -55,10 +56,19 @@ const sessionOptions = ({ headSize, headFields, h2 }: LimitsConfig) => ({
 
 export function createH2Lane(context: LaneContext): H2Lane {
   const sessions = new Set<ServerHttp2Session>();
+  const watch = createSessionWatch((limit, socket) =>
+    context.limitReached(limit, plainAddress(socket.remoteAddress ?? "")),
+  );
 
-  function onStream(stream: ServerHttp2Stream, flags: number, raw: readonly string[], facts: ConnectionFacts): void {
+  function onStream(
+    stream: ServerHttp2Stream,
+    flags: number,
+    raw: readonly string[],
+    facts: ConnectionFacts,
+    bounds: SessionBounds,
+  ): void {
     stream.on("error", () => {});
-    const late: LateFields = { trailers: [] };
+    const late: LateFields = { trailers: [], bounds };
     stream.on("trailers", (_fields, _flags, trailers: string[]) => (late.trailers = trailers));
     const endsAtHead = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     // One turn later: a stream that was reset in the packet that opened it costs no more than this line (CVE-2023-44487).
@@ -75,7 +85,8 @@ export function createH2Lane(context: LaneContext): H2Lane {
     facts: ConnectionFacts,
   ): void {
     const limits = context.limits();
-    const stallMs = limits.writeStallMs;
+    const { bounds } = late;
+    bounds.earned(sizeOf(raw));
     const verdict = checkH2Request(raw, endsAtHead, facts, limits);
     if ("malformed" in verdict) {
       context.log.debug({ event: "request.malformed", reason: verdict.malformed }, "malformed HTTP/2 request reset");
@@ -86,22 +97,22 @@ export function createH2Lane(context: LaneContext): H2Lane {
       const { status, reason, limit } = verdict.refusal;
       if (limit !== undefined) context.limitReached(limit, facts.peerAddress);
       context.log.debug({ event: "request.refused", status, reason }, "HTTP/2 request refused");
-      sendAnswer(stream, "", errorAnswer(status, { requestId: "-", accept: undefined }), stallMs);
+      sendAnswer(stream, "", errorAnswer(status, { requestId: "-", accept: undefined }), bounds);
       return;
     }
     if (verdict.isTunnel === true) {
-      beginUpgrade(context, verdict.head, http2Client(stream, verdict.head, stallMs));
+      beginUpgrade(context, verdict.head, http2Client(stream, verdict.head, bounds));
       return;
     }
     const exchange = new Exchange(context, verdict.head);
     const { decision } = exchange;
     if (decision.kind === "forward") {
-      relayStream(context, stream, exchange, decision, late, stallMs);
+      relayStream(context, stream, exchange, decision, late);
     } else if (decision.kind === "redirect") {
-      answerStream(stream, exchange, redirectAnswer(decision.status, decision.location), stallMs);
+      answerStream(stream, exchange, redirectAnswer(decision.status, decision.location), bounds);
     } else {
       exchange.failed(decision.code);
-      answerStream(stream, exchange, errorAnswer(decision.status, pageFacts(exchange)), stallMs);
+      answerStream(stream, exchange, errorAnswer(decision.status, pageFacts(exchange)), bounds);
     }
     // Last of the listeners: by then everybody has said what went wrong.
     stream.once("close", () => exchange.end());
@@ -112,19 +123,14 @@ export function createH2Lane(context: LaneContext): H2Lane {
       const limits = context.limits();
       const session = performServerHandshake(socket, sessionOptions(limits));
       sessions.add(session);
-      session.on("error", () => {});
       session.once("close", () => sessions.delete(session));
       // HTTP/2 has no half-closed connections: who ends one direction has left.
       socket.once("end", () => session.destroy());
       session.setLocalWindowSize(SESSION_WINDOW);
-      const bounds = boundSession(session, {
-        limits: limits.h2,
-        cut: () => socket.destroy(),
-        abused: () => context.limitReached("h2_resets", facts.peerAddress),
-      });
+      const bounds = watch.bound(session, socket, limits);
       session.on("stream", (stream, _headers, flags, raw) => {
         bounds.opened(stream);
-        onStream(stream, flags, raw, facts);
+        onStream(stream, flags, raw, facts, bounds);
       });
       if (context.isDraining()) session.close();
     },
@@ -135,4 +141,11 @@ export function createH2Lane(context: LaneContext): H2Lane {
       for (const session of sessions) session.destroy();
     },
   };
+}
+
+/** Names and values; HPACK made less of it on the way. */
+function sizeOf(raw: readonly string[]): number {
+  let bytes = 0;
+  for (const text of raw) bytes += text.length;
+  return bytes;
 }

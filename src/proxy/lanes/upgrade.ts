@@ -30,6 +30,9 @@ export function createUpgradeLane(context: LaneContext): UpgradeLane {
   };
 }
 
+/** As in the other lanes: more of them is a target gone mad. */
+const MAX_INTERIM = 8;
+
 /** The head is checked and has the fields of an HTTP/1.1 upgrade, however it came. */
 export function beginUpgrade(context: LaneContext, head: RequestHead, client: UpgradeClient): void {
   const exchange = new Exchange(context, head);
@@ -88,6 +91,7 @@ class Upgrade {
       return;
     }
     let received: Buffer = Buffer.alloc(0);
+    let interim = 0;
     const reset = (): void =>
       this.#fail(received.length > 0 ? "GATEHOUSE_UPSTREAM_GARBAGE" : "GATEHOUSE_UPSTREAM_RESET");
     const onData = (chunk: Buffer): void => {
@@ -98,8 +102,11 @@ class Upgrade {
         if (parsed === undefined) return;
         if (parsed.head === undefined) return this.#fail("GATEHOUSE_UPSTREAM_GARBAGE");
         received = received.subarray(parsed.end);
-        // Interim answers have no meaning for an upgrade; the bound of the head bounds them as one.
-        if (parsed.head.status < 200 && parsed.head.status !== 101) continue;
+        // Interim answers have no meaning for an upgrade.
+        if (parsed.head.status < 200 && parsed.head.status !== 101) {
+          if (++interim > MAX_INTERIM) return this.#fail("GATEHOUSE_UPSTREAM_GARBAGE");
+          continue;
+        }
         target.off("data", onData).off("end", reset).off("close", reset).pause();
         clearTimeout(this.#timer);
         if (parsed.head.status === 101) this.#switch(forward, target, parsed.head, received);
@@ -142,7 +149,10 @@ class Upgrade {
     exchange.bytesOut = first.length;
     exchange.bytesIn = early.length;
     joinTunnel(end, { stream: target, cut: () => void target.destroy() }, forward.site.timeouts.tunnelIdleMs, {
-      fromClient: (bytes) => (exchange.bytesIn += bytes),
+      fromClient: (bytes) => {
+        exchange.bytesIn += bytes;
+        this.#client.took(bytes);
+      },
       fromTarget: (bytes) => (exchange.bytesOut += bytes),
       closed() {
         metrics.upgradeClosed(name);
