@@ -1,0 +1,213 @@
+/**
+ * What a ClientHello says, judged by what OpenSSL writes and by what OpenSSL reads.
+ */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { PassThrough } from "node:stream";
+import { test } from "node:test";
+import { connect, type ConnectionOptions, createSecureContext, TLSSocket } from "node:tls";
+import { Duplex } from "node:stream";
+import fc from "fast-check";
+import { MAX_CLIENT_HELLO, parseClientHello } from "../../src/core/client-hello.ts";
+
+/** What Node's own client writes first. */
+async function written(options: ConnectionOptions): Promise<Buffer> {
+  const wire = new PassThrough();
+  const first = once(wire, "data") as Promise<[Buffer]>;
+  const client = connect({
+    socket: Duplex.from({ writable: wire, readable: new PassThrough() }),
+    rejectUnauthorized: false,
+    ...options,
+  });
+  client.on("error", () => {});
+  const [bytes] = await first;
+  client.destroy();
+  return bytes;
+}
+
+/** Builders for what Node would never write. */
+const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 255]);
+const vector16 = (bytes: Buffer): Buffer => Buffer.concat([u16(bytes.length), bytes]);
+const vector8 = (bytes: Buffer): Buffer => Buffer.concat([Buffer.from([bytes.length]), bytes]);
+const extension = (type: number, body: Buffer): Buffer => Buffer.concat([u16(type), vector16(body)]);
+const hostName = (name: string, type = 0): Buffer =>
+  Buffer.concat([Buffer.from([type]), vector16(Buffer.from(name, "latin1"))]);
+const serverName = (...names: Buffer[]): Buffer => extension(0, vector16(Buffer.concat(names)));
+const protocols = (...names: string[]): Buffer =>
+  extension(16, vector16(Buffer.concat(names.map((name) => vector8(Buffer.from(name, "latin1"))))));
+const GREASE = extension(0x2a2a, Buffer.from([0]));
+const ECH_OUTER = extension(0xfe0d, Buffer.from([0, 0, 1, 0, 1, 7, 0, 0, 0, 0]));
+
+interface HelloParts {
+  version?: number;
+  session?: Buffer;
+  suites?: Buffer;
+  compression?: Buffer;
+  extensions?: Buffer[] | undefined;
+  behind?: Buffer;
+}
+
+function body(parts: HelloParts): Buffer {
+  const extensions = "extensions" in parts ? parts.extensions : [serverName(hostName("a.test"))];
+  return Buffer.concat([
+    u16(parts.version ?? 0x0303),
+    Buffer.alloc(32, 7),
+    vector8(parts.session ?? Buffer.alloc(32, 9)),
+    vector16(parts.suites ?? Buffer.from([0x13, 0x01, 0x0a, 0x0a])),
+    vector8(parts.compression ?? Buffer.from([0])),
+    extensions === undefined ? Buffer.alloc(0) : vector16(Buffer.concat(extensions)),
+    parts.behind ?? Buffer.alloc(0),
+  ]);
+}
+
+const handshake = (content: Buffer, type = 1): Buffer =>
+  Buffer.concat([Buffer.from([type, 0]), u16(content.length), content]);
+const record = (content: Buffer, type = 22, version = 0x0301): Buffer =>
+  Buffer.concat([Buffer.from([type]), u16(version), vector16(content)]);
+const hello = (parts: HelloParts = {}): Buffer => record(handshake(body(parts)));
+
+test("what OpenSSL writes is read: name, protocols, old and new versions", async () => {
+  for (const [options, name, names] of [
+    [{ servername: "Ha.Example.org", ALPNProtocols: ["h2", "http/1.1"] }, "ha.example.org", ["h2", "http/1.1"]],
+    [{ servername: "a.test", maxVersion: "TLSv1.2" }, "a.test", []],
+    [{ servername: "", ALPNProtocols: ["acme-tls/1"] }, undefined, ["acme-tls/1"]],
+    [{ servername: `${"a".repeat(63)}.test`, minVersion: "TLSv1.3" }, `${"a".repeat(63)}.test`, []],
+  ] as const) {
+    const bytes = await written({
+      ...options,
+      ALPNProtocols: [...(("ALPNProtocols" in options && options.ALPNProtocols) || [])],
+    });
+    assert.deepEqual(parseClientHello(bytes), { hello: { serverName: name, protocols: names } });
+  }
+});
+
+test("in pieces of any size a ClientHello asks for more until its last byte, and early data behind it does not matter", () => {
+  const bytes = hello({ extensions: [GREASE, serverName(hostName("a.test")), ECH_OUTER, protocols("h2")] });
+  for (let length = 0; length < bytes.length; length++)
+    assert.equal(parseClientHello(bytes.subarray(0, length)), undefined);
+  const expected = { hello: { serverName: "a.test", protocols: ["h2"] } };
+  assert.deepEqual(parseClientHello(bytes), expected);
+  assert.deepEqual(parseClientHello(Buffer.concat([bytes, record(Buffer.from([1]), 20), record(bytes, 23)])), expected);
+});
+
+test("over several records, even of one byte each, it is one ClientHello", () => {
+  const message = handshake(body({ extensions: [protocols("h2"), serverName(hostName("a.test"))] }));
+  for (const size of [1, 2, 3, 4, 5, 50, message.length - 1]) {
+    const pieces: Buffer[] = [];
+    for (let at = 0; at < message.length; at += size) pieces.push(record(message.subarray(at, at + size)));
+    const bytes = Buffer.concat(pieces);
+    assert.deepEqual(parseClientHello(bytes), { hello: { serverName: "a.test", protocols: ["h2"] } }, `${size}`);
+    for (let length = 0; length < bytes.length; length += 7)
+      assert.equal(parseClientHello(bytes.subarray(0, length)), undefined);
+  }
+});
+
+test("without extensions or without a name there is no name", () => {
+  const none = { hello: { serverName: undefined, protocols: [] } };
+  assert.deepEqual(parseClientHello(hello({ extensions: undefined })), none);
+  assert.deepEqual(parseClientHello(hello({ extensions: [] })), none);
+  assert.deepEqual(parseClientHello(hello({ extensions: [GREASE] })), none);
+});
+
+const BROKEN: Record<string, Buffer> = {
+  "not a handshake": Buffer.from("GET / HTTP/1.1\r\n\r\n"),
+  "not a handshake, SSL 2": Buffer.from([0x80, 0x2e, 0x01, 0x03, 0x01]),
+  "not a handshake, between two records": Buffer.concat([
+    record(handshake(body({})).subarray(0, 9)),
+    record(Buffer.from([1]), 20),
+  ]),
+  "record version": record(handshake(body({})), 22, 0x0401),
+  "record length, none": record(Buffer.alloc(0)),
+  "record length, too much": Buffer.from([22, 3, 1, 0xff, 0xff]),
+  "not a ClientHello": record(handshake(body({}), 2)),
+  "too short, empty": record(handshake(Buffer.alloc(0))),
+  "too short, cut": record(handshake(body({}).subarray(0, 60))),
+  "too long, by its own word": record(Buffer.from([1, 1, 0, 0])),
+  "bytes behind the ClientHello": record(Buffer.concat([handshake(body({})), Buffer.from([0])])),
+  version: hello({ version: 0x0201 }),
+  "session id": hello({ session: Buffer.alloc(33) }),
+  "cipher suites, none": hello({ suites: Buffer.alloc(0) }),
+  "cipher suites, half of one": hello({ suites: Buffer.alloc(3) }),
+  compression: hello({ compression: Buffer.alloc(0) }),
+  "extensions, more behind": hello({ behind: Buffer.from([0]) }),
+  "extensions, one cut": hello({ extensions: [Buffer.from([0, 0, 0, 9, 0])] }),
+  "an extension twice": hello({ extensions: [serverName(hostName("a.test")), serverName(hostName("b.test"))] }),
+  "server name, two": hello({ extensions: [serverName(hostName("a.test"), hostName("b.test"))] }),
+  "server name, of another kind": hello({ extensions: [serverName(hostName("a.test", 1))] }),
+  "server name, empty": hello({ extensions: [serverName(hostName(""))] }),
+  "server name, empty list": hello({ extensions: [extension(0, Buffer.from([0, 0]))] }),
+  "server name, no body": hello({ extensions: [extension(0, Buffer.alloc(0))] }),
+  "server name, with a NUL": hello({ extensions: [serverName(hostName("a.test\0.b.test"))] }),
+  "server name, with a blank": hello({ extensions: [serverName(hostName("a test"))] }),
+  "server name, 8-bit": hello({ extensions: [serverName(hostName("\xe9.test"))] }),
+  "server name, 254 long": hello({ extensions: [serverName(hostName("a".repeat(254)))] }),
+  "protocols, empty list": hello({ extensions: [extension(16, Buffer.from([0, 0]))] }),
+  "protocols, empty name": hello({ extensions: [protocols("h2", "")] }),
+  "protocols, cut": hello({ extensions: [extension(16, Buffer.from([0, 2, 9, 65]))] }),
+};
+
+test("what is broken is said in a word, as soon as it is there", () => {
+  for (const [name, bytes] of Object.entries(BROKEN)) {
+    assert.deepEqual(parseClientHello(bytes), { broken: name.split(",", 1)[0] }, name);
+  }
+});
+
+test("past its bound a ClientHello that never ends is broken", () => {
+  const endless = Buffer.concat(Array.from({ length: MAX_CLIENT_HELLO }, () => record(Buffer.from([0])))).subarray(6);
+  const start = record(Buffer.from([1, 0, 0x3f, 0x00]));
+  const bytes = Buffer.concat([start, endless]);
+  assert.equal(parseClientHello(bytes.subarray(0, MAX_CLIENT_HELLO - 1)), undefined);
+  assert.deepEqual(parseClientHello(bytes.subarray(0, MAX_CLIENT_HELLO)), { broken: "too long" });
+});
+
+test("any ClientHello that is built is read back, whatever else it carries and however it is cut into records", () => {
+  const label = fc.stringMatching(/^[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?$/);
+  const name = fc.array(label, { minLength: 1, maxLength: 5 }).map((labels) => labels.join("."));
+  const others = fc.uniqueArray(fc.integer({ min: 17, max: 65_535 }), { maxLength: 12 });
+  const parts = fc.record({
+    name: fc.option(name, { nil: undefined }),
+    names: fc.array(fc.string({ minLength: 1, maxLength: 20, unit: "binary-ascii" }), { minLength: 1, maxLength: 4 }),
+    others,
+    at: fc.nat(),
+    cut: fc.integer({ min: 1, max: 600 }),
+  });
+  fc.assert(
+    fc.property(parts, ({ name, names, others, at, cut }) => {
+      const extensions = others.map((type) => extension(type, Buffer.alloc(at % 40, type)));
+      extensions.splice(at % (extensions.length + 1), 0, protocols(...names));
+      if (name !== undefined)
+        extensions.splice(at % (extensions.length + 1), 0, serverName(hostName(name.toUpperCase())));
+      const message = handshake(body({ extensions }));
+      const pieces: Buffer[] = [];
+      for (let from = 0; from < message.length; from += cut) pieces.push(record(message.subarray(from, from + cut)));
+      assert.deepEqual(parseClientHello(Buffer.concat(pieces)), { hello: { serverName: name, protocols: names } });
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("OpenSSL reads the same name and protocols", async () => {
+  const context = createSecureContext();
+  for (const extensions of [
+    [serverName(hostName("A.Test")), protocols("h2", "x")],
+    [GREASE, protocols("http/1.1"), ECH_OUTER, serverName(hostName("b.test"))],
+  ]) {
+    const bytes = hello({ extensions });
+    const wire = new PassThrough();
+    const socket = new TLSSocket(Duplex.from({ readable: wire, writable: new PassThrough() }), {
+      isServer: true,
+      secureContext: context,
+      SNICallback: (name, done) => {
+        seen.push(name.toLowerCase());
+        done(null, context);
+      },
+    });
+    const seen: string[] = [];
+    socket.on("error", () => {});
+    const over = new Promise((resolve) => socket.once("_tlsError", resolve).once("close", resolve));
+    wire.write(bytes);
+    await over;
+    socket.destroy();
+    assert.deepEqual(seen, [parseClientHello(bytes)?.hello?.serverName]);
+  }
+});
