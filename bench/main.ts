@@ -3,14 +3,15 @@
  * Owns: the order of it all: rivals up, scenarios by rounds, rivals down, also after Ctrl-C.
  * Never: decides what is measured (scenarios) or how (measure).
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hasProgram } from "../test/support/programs.ts";
 import { type Contestant, runScenario } from "./contest.ts";
 import { prepareField } from "./ground.ts";
 import { hostRivals } from "./hosts.ts";
 import { type BenchOptions, HELP, readOptions } from "./options.ts";
-import { machineFacts, resultOf, type ScenarioResult, tableOf, writeJson } from "./report.ts";
+import { pictureOf } from "./picture.ts";
+import { type BenchResult, machineFacts, resultOf, type ScenarioResult, tableOf, writeJson } from "./report.ts";
 import { caddy } from "./rivals/caddy.ts";
 import { gatehouse } from "./rivals/gatehouse.ts";
 import { haproxy } from "./rivals/haproxy.ts";
@@ -31,7 +32,7 @@ function chosen<T extends { name: string }>(all: readonly T[], names: readonly s
   return names.length === 0 ? [...all] : all.filter((one) => names.includes(one.name));
 }
 
-async function run(options: BenchOptions): Promise<void> {
+async function run(options: BenchOptions): Promise<BenchResult> {
   const scenarios = chosen(SCENARIOS, options.scenarios, "scenario");
   const others = options.rivals[0] === "none" ? [] : chosen(OTHERS, options.rivals, "rival");
   if (!hasProgram("h2load")) throw new Error("the load is made by h2load: apt install nghttp2-client");
@@ -83,6 +84,7 @@ async function run(options: BenchOptions): Promise<void> {
     const result = resultOf(machine, options, results);
     process.stdout.write(`What this does not show:\n${result.doesNotShow.map((text) => `- ${text}\n`).join("")}`);
     if (options.jsonFile !== undefined) process.stdout.write(`Written to ${writeJson(result, options.jsonFile)}\n`);
+    return result;
   } finally {
     await Promise.all(started.map((one) => one.stop()));
     await field.clear();
@@ -92,7 +94,11 @@ async function run(options: BenchOptions): Promise<void> {
 try {
   const options = readOptions(process.argv.slice(2));
   if (options === "help") process.stdout.write(HELP);
-  else await run(options);
+  else {
+    const { from, pictureFile } = options;
+    const result = from === undefined ? await run(options) : (JSON.parse(readFileSync(from, "utf8")) as BenchResult);
+    if (pictureFile !== undefined) writeFileSync(pictureFile, pictureOf(result));
+  }
 } catch (error) {
   process.stderr.write(`gatehouse bench: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;

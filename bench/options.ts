@@ -12,6 +12,10 @@ export interface BenchOptions {
   rounds: number;
   seconds: number;
   jsonFile: string | undefined;
+  /** Write an SVG there. */
+  pictureFile: string | undefined;
+  /** Read a result instead of measuring. */
+  from: string | undefined;
   isSmoke: boolean;
   /** main.js or main.ts of the Gatehouse to measure. */
   entry: string | undefined;
@@ -26,6 +30,8 @@ export const HELP = `npm run bench -- [options]
   --rounds N       rounds; each visits every rival once, and medians are over rounds (default 5)
   --seconds N      length of one measurement (default 4)
   --json FILE      write the result there; a folder gets a file named after the date
+  --picture FILE   draw the result as SVG
+  --from FILE      measure nothing, take this result; for --picture
   --entry FILE     the Gatehouse to measure: main.js or main.ts (default dist/cli/main.js)
   --base FILE      a second Gatehouse, measured beside it as "base": was a change a gain?
   --smoke          a few requests of each and no more: does the bench itself work?
@@ -43,6 +49,8 @@ export function readOptions(args: readonly string[]): BenchOptions | "help" {
       rounds: { type: "string" },
       seconds: { type: "string" },
       json: { type: "string" },
+      picture: { type: "string" },
+      from: { type: "string" },
       entry: { type: "string" },
       base: { type: "string" },
       smoke: { type: "boolean", default: false },
@@ -56,6 +64,8 @@ export function readOptions(args: readonly string[]): BenchOptions | "help" {
     rounds: wholeNumber("--rounds", values.rounds, values.smoke ? 1 : 5),
     seconds: wholeNumber("--seconds", values.seconds, 4),
     jsonFile: values.json,
+    pictureFile: values.picture,
+    from: values.from,
     isSmoke: values.smoke,
     entry: values.entry,
     base: values.base,
