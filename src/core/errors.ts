@@ -43,6 +43,12 @@ export const ERROR_CODES = {
   GATEHOUSE_UPSTREAM_SLOW: { source: "upstream", retry: "if-nothing-sent" },
   GATEHOUSE_UPSTREAM_TLS: { source: "upstream", retry: "never" },
   GATEHOUSE_UPSTREAM_NONE: { source: "upstream", retry: "later" },
+  // the router
+  GATEHOUSE_ROUTER_NONE: { source: "operator", retry: "later" },
+  GATEHOUSE_ROUTER_SILENT: { source: "operator", retry: "later" },
+  GATEHOUSE_ROUTER_REFUSED: { source: "operator", retry: "later" },
+  GATEHOUSE_ROUTER_CONFLICT: { source: "operator", retry: "later" },
+  GATEHOUSE_ROUTER_GARBAGE: { source: "operator", retry: "later" },
   // the running program
   GATEHOUSE_DRAINING: { source: "edge", retry: "later" },
   GATEHOUSE_NOT_RUNNING: { source: "operator", retry: "never" },

@@ -99,6 +99,8 @@ table inet filter {
 /** miniupnpd answers PCP and NAT-PMP both or neither; the one that this router does not speak falls on deaf ears. */
 function deafness(speaks: readonly RouterSpeaks[]): string {
   const lines = ["flush chain inet filter deaf"];
+  // Neither: then the port is closed, and the kernel says so.
+  if (!speaks.includes("pcp") && !speaks.includes("nat-pmp")) return lines.join("\n");
   if (!speaks.includes("pcp")) lines.push("add rule inet filter deaf udp dport 5351 @th,64,8 2 drop");
   if (!speaks.includes("nat-pmp")) lines.push("add rule inet filter deaf udp dport 5351 @th,64,8 0 drop");
   return lines.join("\n");
