@@ -9,6 +9,7 @@ import type { CertificateBundle } from "../src/storage/bundles.ts";
 import { makeCa } from "../test/support/certificates.ts";
 import { h2load } from "./loads/h2load.ts";
 import { costOf, type Measure, pause } from "./measure.ts";
+import { cpuSecondsOf } from "./processes.ts";
 import { gatehouse, saveBundles } from "./rivals/gatehouse.ts";
 import type { Rival } from "./rivals/rival.ts";
 
@@ -59,19 +60,35 @@ const steady = h2load({ ...small, connections: 10, perSecond: 500 });
 const RELOAD_WITHIN_MS = 30_000;
 const PROBE_SECONDS = 4;
 const LOOK_EVERY_MS = 10;
+const CALM_WITHIN_SECONDS = 60;
 
-/** Cost: CPU time of a small request; facts: start, reload, and the slowest answer while the reload ran. */
+/** Cost: CPU time of a small request; facts: start, its CPU time, reload, and the slowest answer while that ran. */
 export function hostsCost(): Measure {
   const cost = costOf(h2load({ ...small, connections: 64 }), { perSecond: 1e6, of: (result) => result.done }, 64);
   return async (at) => {
-    const round = await cost(at);
     const isSmoke = at.seconds === undefined;
+    if (!isSmoke) await calm(at.rival.pid);
+    const round = await cost(at);
     const probe = steady(at.front, isSmoke ? { count: 50 } : { seconds: PROBE_SECONDS });
     await pause(isSmoke ? 20 : 1_000);
     const reloadMs = await reload(at.rival.configFile ?? "", at.rival.pid, at.rival.logFile);
     const { latency } = await probe;
-    return { ...round, facts: { startMs: at.rival.startMs ?? 0, reloadMs, slowestMs: latency.max } };
+    return {
+      ...round,
+      facts: { startMs: at.rival.startMs ?? 0, startCpuMs: at.rival.startCpuMs ?? 0, reloadMs, slowestMs: latency.max },
+    };
   };
+}
+
+/** Behind the start, the scheduler reads when each certificate is due; requests are measured after that. */
+async function calm(pid: number): Promise<void> {
+  let before = cpuSecondsOf(pid);
+  for (let second = 0; second < CALM_WITHIN_SECONDS; second++) {
+    await pause(1_000);
+    const now = cpuSecondsOf(pid);
+    if (now - before < 0.05) return;
+    before = now;
+  }
 }
 
 async function reload(configFile: string, pid: number, logFile: string): Promise<number> {

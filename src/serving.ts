@@ -17,6 +17,7 @@ import { createLimitReports } from "./proxy/limits.ts";
 import { createTunnelBounds } from "./proxy/limits-tunnels.ts";
 import { createRules } from "./proxy/rules/policy.ts";
 import { createUpstreamPool } from "./proxy/upstream/pool.ts";
+import { createArrivals } from "./tls/arrivals.ts";
 import { createContexts } from "./tls/contexts.ts";
 import type { FallbackCertificate } from "./tls/fallback.ts";
 import { createSniChooser } from "./tls/sni.ts";
@@ -29,6 +30,9 @@ export interface ServingOptions {
   log: Logger;
   metrics: Metrics;
 }
+
+/** Names whose certificate is read before they are served; of any more, when a client first asks for them. */
+const READ_AHEAD = 100;
 
 /** Nothing listens before the first `apply`, which should name the same configuration. */
 export function createServing(first: Config, options: ServingOptions): Serving {
@@ -56,10 +60,15 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     metrics,
     homeAssistant: createHomeAssistantHint({ upstream, log }),
   };
+  const arrivals = createArrivals({ fetch: (name) => keeper.bundle(name), arrived: setBundle });
   const sni = createSniChooser({ names: () => names, contexts, log });
   const front = createFront({
     context,
-    chooseContext: (serverName) => sni.chooseContext(serverName),
+    chooseContext(serverName) {
+      const site = sni.siteOf(serverName);
+      const arrival = site === undefined ? undefined : arrivals.arrival(site);
+      return arrival === undefined ? sni.chooseContext(serverName) : arrival.then(() => sni.chooseContext(serverName));
+    },
     fallback: options.fallback,
     ticketKeys: options.ticketKeys,
     answerChallenge: (host, token) => keeper.answerChallenge(host, token),
@@ -81,8 +90,8 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     async apply(next) {
       const nextRules = createRules(next);
       const nextNames = new Set(next.sites.map((site) => site.name));
-      for (const name of nextNames) {
-        if (names.has(name)) continue;
+      const fresh = [...nextNames].filter((name) => !names.has(name));
+      for (const name of fresh.slice(0, READ_AHEAD)) {
         const bundle = await keeper.bundle(name);
         if (bundle !== undefined) setBundle(bundle);
       }
@@ -92,15 +101,22 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       rules = nextRules;
       limits = next.limits;
       names = nextNames;
+      arrivals.expect(fresh.slice(READ_AHEAD));
       log.level = next.log.level;
       access = createAccessLog(log, { enabled: next.log.access });
       metrics.setSites(
         next.sites.map((site) => ({ name: site.name, upstreams: site.routes.map((route) => route.target.text) })),
       );
-      for (const name of last) if (!nextNames.has(name)) contexts.remove(name);
+      for (const name of last) {
+        if (nextNames.has(name)) continue;
+        contexts.remove(name);
+        arrivals.forget(name);
+      }
     },
     setBundle(bundle) {
-      if (names.has(bundle.name)) setBundle(bundle);
+      if (!names.has(bundle.name)) return;
+      arrivals.forget(bundle.name);
+      setBundle(bundle);
     },
     setTicketKeys: (keys) => front.setTicketKeys(keys),
     addresses: () => front.addresses(),

@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createBundleStore, type CertificateBundle } from "../../src/storage/bundles.ts";
 import { createFileStorage } from "../../src/storage/files.ts";
-import { start } from "../processes.ts";
+import { cpuSecondsOf, start } from "../processes.ts";
 import { type Ground, type Rival, type RunningRival, waitUntil } from "./rival.ts";
 
 export interface GatehouseOptions {
@@ -57,13 +57,15 @@ async function launch(name: string, entry: string, configFile: string, ground: G
     stderrFile: join(ground.folder, "error.log"),
   });
   const ready = await waitUntil(name, child, () => Promise.resolve(readyLine(logFile)));
+  const [startMs, startCpuMs] = [performance.now() - begun, cpuSecondsOf(child.pid) * 1000];
   return {
     name,
     version: ready.version,
     pid: child.pid,
     httpsPort: ready.https[0]?.port ?? 0,
     logFile,
-    startMs: performance.now() - begun,
+    startMs,
+    startCpuMs,
     configFile,
     stop: child.stop,
   };

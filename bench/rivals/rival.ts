@@ -28,6 +28,8 @@ export interface RunningRival {
   logFile: string;
   /** Gatehouse's alone: from the start of the process until it is ready, and its configuration. */
   startMs?: number;
+  /** CPU time of that. */
+  startCpuMs?: number;
   configFile?: string;
   stop(): Promise<void>;
 }

@@ -80,6 +80,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   const { fits = (bundle: CertificateBundle) => bundle.ca === ca } = options;
   const memory = createFailureMemory(options.storage, ca);
   let entries = new Map<string, Entry>();
+  /** In reverse order: the first is read first. */
+  let unread: Entry[] = [];
   let underWay: { entry: Entry; controller: AbortController } | undefined;
   let working: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -175,10 +177,18 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     metrics?.acmeConsecutiveFailures(name, failure?.count ?? 0);
   }
 
+  /** With thousands of names a search from the start for each of them would take seconds. */
+  function nextUnread(): Entry | undefined {
+    for (let entry = unread.pop(); entry !== undefined; entry = unread.pop()) {
+      if (entries.get(entry.name) === entry) return entry;
+    }
+    return undefined;
+  }
+
   async function work(): Promise<void> {
     for (;;) {
       if (isStopped) return;
-      const unread = [...entries.values()].find((entry) => !entry.isLoaded);
+      const unread = nextUnread();
       const next = unread === undefined ? pickNext(clock.now()) : undefined;
       if (unread !== undefined) await load(unread);
       else if (next !== undefined) await attempt(next);
@@ -223,6 +233,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       }
       const gone = [...entries.values()].filter(({ name }) => !kept.has(name));
       entries = kept;
+      unread = [...kept.values()].filter((entry) => !entry.isLoaded).reverse();
       for (const entry of gone) {
         turnAway(entry, "it is no longer in the configuration");
         metrics?.certificate(entry.name, undefined);

@@ -56,6 +56,10 @@ export class Tally {
     return this.#cells.has(values.join("\0"));
   }
 
+  remove(values: readonly string[]): void {
+    this.#cells.delete(values.join("\0"));
+  }
+
   removeWhere(matches: (labels: Labels) => boolean): void {
     for (const [key, cell] of this.#cells) if (matches(cell.labels)) this.#cells.delete(key);
   }

@@ -94,6 +94,8 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
   const reloadOk = tallyOf("gatehouse_config_last_reload_successful");
   const reloadAt = tallyOf("gatehouse_config_last_reload_success_timestamp_seconds");
   const acmeReasons = new Set<string>();
+  /** Label of each certificate that is shown now, by name. */
+  const sourceOf = new Map<string, string>();
 
   const limits = tallyOf("gatehouse_limit_reached_total");
   // rate() sees the first one only if there was a 0 before it.
@@ -152,13 +154,15 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
       handshakes.add(["listener", "version", "outcome"], [listener, known, outcome]);
     },
     certificate(name, facts) {
-      const isName = (labels: Readonly<Record<string, string>>): boolean => labels["name"] === name;
       // The source may have changed, and with it the label set.
-      notAfter.removeWhere(isName);
+      const source = sourceOf.get(name);
+      if (source !== undefined && source !== facts?.source) notAfter.remove([name, source]);
       if (facts === undefined) {
-        for (const tally of [notBefore, renewal, failures]) tally.removeWhere(isName);
+        sourceOf.delete(name);
+        for (const tally of [notBefore, renewal, failures]) tally.remove([name]);
         return;
       }
+      sourceOf.set(name, facts.source);
       notAfter.set(["name", "source"], [name, facts.source], facts.notAfter / 1000);
       notBefore.set(["name"], [name], facts.notBefore / 1000);
       renewal.set(["name"], [name], facts.renewAt / 1000);

@@ -9,8 +9,10 @@ import { tlsSettings } from "../core/tls-settings.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 
+export type ContextChoice = { context: SecureContext } | { refused: "unknown" | "pending" };
+
 export interface TlsFrontOptions {
-  chooseContext(serverName: string): { context: SecureContext } | { refused: "unknown" | "pending" };
+  chooseContext(serverName: string): ContextChoice | Promise<ContextChoice>;
   /** For a handshake that offers `acme-tls/1` and nothing else (RFC 8737): the CA's question, or a stranger's. */
   challengeCertificate(serverName: string): Promise<{ keyPem: string; certificatePem: string } | undefined>;
   fallback: { keyPem: string; certificatePem: string };
@@ -88,23 +90,39 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
         return;
       }
       const choice = name.length <= MAX_SERVER_NAME ? options.chooseContext(name) : { refused: "unknown" as const };
-      if ("context" in choice) {
-        done(null, choice.context);
-        return;
+      if (choice instanceof Promise) {
+        choice.then(
+          (late) => settle(this, name, late, done),
+          (error: unknown) => done(error instanceof Error ? error : new Error(String(error))),
+        );
+      } else {
+        settle(this, name, choice, done);
       }
-      // A pending name is one of ours: the one who chose it there knows the site and says so.
-      if (choice.refused === "unknown") refusals.say(name);
-      const entry = shaking.get(keyOf(this));
-      const refuse = (): void => done(new Error(`certificate ${choice.refused}`));
-      if (entry === undefined) {
-        refuse();
-        return;
-      }
-      entry.outcome = choice.refused === "pending" ? "pending" : "refused";
-      // Node only cuts the connection; with the alert a browser says "unrecognized name" and not "reset".
-      entry.raw.write(UNRECOGNIZED_NAME, refuse);
     },
   });
+
+  function settle(
+    socket: TLSSocket,
+    name: string,
+    choice: ContextChoice,
+    done: (error: Error | null, context?: SecureContext) => void,
+  ): void {
+    if ("context" in choice) {
+      done(null, choice.context);
+      return;
+    }
+    // A pending name is one of ours: the one who chose it there knows the site and says so.
+    if (choice.refused === "unknown") refusals.say(name);
+    const entry = shaking.get(keyOf(socket));
+    const refuse = (): void => done(new Error(`certificate ${choice.refused}`));
+    if (entry === undefined) {
+      refuse();
+      return;
+    }
+    entry.outcome = choice.refused === "pending" ? "pending" : "refused";
+    // Node only cuts the connection; with the alert a browser says "unrecognized name" and not "reset".
+    entry.raw.write(UNRECOGNIZED_NAME, refuse);
+  }
 
   function answerChallenge(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
     options.challengeCertificate(name).then(

@@ -4,13 +4,13 @@
  * Never: reads a request.
  */
 import type { Socket } from "node:net";
-import type { SecureContext, TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import type { LimitsConfig, ListenAddress } from "../config/model.ts";
 import type { LaneContext } from "./exchange.ts";
 import { createConnectionBounds } from "./front-bounds.ts";
 import { checkOpenFiles } from "./front-files.ts";
 import { createListeners, type ListenerKind } from "./front-listen.ts";
-import { createTlsFront } from "./front-tls.ts";
+import { type ContextChoice, createTlsFront } from "./front-tls.ts";
 import type { ConnectionFacts } from "./lanes/check-request.ts";
 import { createCompatLane } from "./lanes/compat.ts";
 import { createH2Lane } from "./lanes/h2.ts";
@@ -20,8 +20,8 @@ import { plainAddress } from "./rules/client-identity.ts";
 
 export interface FrontOptions {
   context: LaneContext;
-  /** A prepared context, or why there is none. Synchronous and cheap: a handshake never waits. */
-  chooseContext(serverName: string): { context: SecureContext } | { refused: "unknown" | "pending" };
+  /** A prepared context, or why there is none. A promise only where it has to be read first; never for a CA. */
+  chooseContext(serverName: string): ContextChoice | Promise<ContextChoice>;
   /** What proves a name to a CA on this port, for handshakes that ask for nothing else. Default: nothing does. */
   challengeCertificate?: (serverName: string) => Promise<{ keyPem: string; certificatePem: string } | undefined>;
   /** The neutral certificate for clients without SNI. */

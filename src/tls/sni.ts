@@ -36,6 +36,8 @@ export interface SniOptions {
 
 export interface SniChooser {
   chooseContext(serverName: string): Choice;
+  /** The configured name that a client means, or undefined. */
+  siteOf(serverName: string): string | undefined;
 }
 
 export function createSniChooser({ names, contexts, log, clock = systemClock }: SniOptions): SniChooser {
@@ -50,6 +52,7 @@ export function createSniChooser({ names, contexts, log, clock = systemClock }: 
   };
 
   return {
+    siteOf: (serverName) => siteOf(serverName, names()),
     chooseContext(serverName) {
       const site = siteOf(serverName, names());
       if (site === undefined) return { refused: "unknown" };

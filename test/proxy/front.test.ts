@@ -7,10 +7,12 @@ import { once } from "node:events";
 import { connect as connectTcp, createServer, type AddressInfo, type Server } from "node:net";
 import { spawn } from "node:child_process";
 import { test, type TestContext } from "node:test";
-import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
+import { connect, type ConnectionOptions, createSecureContext, type TLSSocket } from "node:tls";
 import { isGatehouseError } from "../../src/core/errors.ts";
+import type { ContextChoice } from "../../src/proxy/front-tls.ts";
 import { listenFailure } from "../../src/proxy/front-listen.ts";
 import { abortDownloadsH1, abortDownloadsH2 } from "../support/abort-storm.ts";
+import { makeCa } from "../support/certificates.ts";
 import { eventually, type FrontHome, startFront, type FrontHomeOptions } from "../support/front-home.ts";
 import { needs, runProgram } from "../support/programs.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
@@ -101,6 +103,21 @@ test("a name whose certificate is not there yet is refused the same way", async 
     [],
   );
   assert.equal(home.counted.filter((call) => call === "handshake(https,…,pending)").length, 3);
+});
+
+test("a name whose certificate is read first is answered when it has come, and refused when there is none", async (t) => {
+  const site = await (await makeCa()).issue({ names: ["a.test", "b.test"] });
+  const context = createSecureContext({ key: site.keyPem, cert: site.chainPem });
+  let isThere = true;
+  const late = (): Promise<ContextChoice> =>
+    new Promise((resolve) => setImmediate(() => resolve(isThere ? { context } : { refused: "pending" })));
+  const home = await homeWith(t, { chooseContext: late });
+  const met = await knock(t, home, { servername: "a.test", rejectUnauthorized: false });
+  assert.equal(met.outcome, "secure");
+  assert.match(met.socket.getPeerCertificate().subjectaltname ?? "", /a\.test/);
+  isThere = false;
+  const refused = await knock(t, home, { servername: "b.test", rejectUnauthorized: false });
+  assert.equal(refused.outcome, "ERR_SSL_TLSV1_UNRECOGNIZED_NAME");
 });
 
 test("without SNI the neutral certificate is shown, in which no name of ours stands", async (t) => {
