@@ -8,6 +8,7 @@ import type { Config } from "./config/model.ts";
 import { localRootFile } from "./issuing.ts";
 import type { Companion } from "./keeping/companion.ts";
 import { createKeeping } from "./keeping/keeping.ts";
+import { createPorts } from "./keeping/ports.ts";
 import type { Logger } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
 import { createServing } from "./serving.ts";
@@ -38,8 +39,17 @@ export interface Edge {
 export async function startEdge(first: Config, { log, version, load }: EdgeOptions): Promise<Edge> {
   const metrics = createMetrics({ version });
   // Rooms that run beside the serving come here, in the order in which they should hear of a configuration.
-  const companions: Companion[] = [];
-  const keeping = await createKeeping(first, { log, version, load, metrics, companions, actions: {} });
+  const ports = createPorts({ log, bundle: (name) => keeping.bundle(name) });
+  metrics.watchPorts(() => ports.report());
+  const companions: Companion[] = [ports];
+  const keeping = await createKeeping(first, {
+    log,
+    version,
+    load,
+    metrics,
+    companions,
+    actions: { forwards: async () => ports.report() },
+  });
   const tickets = createTicketKeys({ onRotate: (keys) => serving.setTicketKeys(keys) });
   const fallback = await createFallback();
   const serving = createServing(first, { keeper: keeping, ticketKeys: tickets.current(), fallback, log, metrics });

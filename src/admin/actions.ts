@@ -5,8 +5,9 @@
  */
 import type { CertificateStatus } from "../acme/scheduler.ts";
 import type { SiteConfig } from "../config/model.ts";
+import type { ForwardReport } from "../forward/forwards.ts";
 
-export type { CertificateStatus };
+export type { CertificateStatus, ForwardReport };
 
 export interface StatusReport {
   version: string;
@@ -67,7 +68,12 @@ export interface AdminActions {
   certificates(): Promise<readonly CertificateStatus[]>;
   health(): Promise<HealthReport>;
   reload(): Promise<ReloadReport>;
+  /** Every forwarded port of the configuration, those that could not be opened included. */
+  forwards(): Promise<readonly ForwardReport[]>;
 }
+
+/** What the rooms beside the serving answer themselves. */
+export type CompanionActions = Pick<AdminActions, "forwards">;
 
 /** The whole protocol. A new question is a new line here, in the server's table and in the client. */
 export const QUESTIONS = {
@@ -75,6 +81,7 @@ export const QUESTIONS = {
   certificates: "GET /v1/certificates",
   health: "GET /v1/health",
   reload: "POST /v1/reload",
+  forwards: "GET /v1/forwards",
 } as const satisfies Record<keyof AdminActions, string>;
 
 /** What went wrong, as it travels. */

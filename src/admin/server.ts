@@ -33,6 +33,7 @@ export function createAdminServer(options: { path: string; actions: AdminActions
     [QUESTIONS.certificates, () => actions.certificates()],
     [QUESTIONS.health, () => actions.health()],
     [QUESTIONS.reload, () => actions.reload()],
+    [QUESTIONS.forwards, () => actions.forwards()],
   ]);
 
   const server = createServer(

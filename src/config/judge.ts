@@ -8,6 +8,7 @@ import { type Path, shown } from "./findings.ts";
 import { homeOf, type JsonSchema, jsonSchema, knownKeys } from "./json-schema.ts";
 import { isLater } from "./later.ts";
 import { nearest } from "./nearest.ts";
+import { type DeclaredPorts, portsSchema } from "./ports.ts";
 import { configSchema, type Declared, type DeclaredSite, siteSchema } from "./schema.ts";
 
 /** A finding that does not know its line yet. */
@@ -53,6 +54,10 @@ export function judge(root: unknown): Judged {
   const { sites: _, ...sections } = configSchema.shape;
   const declared: Record<string, unknown> = {};
   for (const [key, schema] of Object.entries(sections)) {
+    if (key === "ports" && isMap(raw[key])) {
+      declared[key] = judgePorts(raw[key], report);
+      continue;
+    }
     const result = schema.safeParse(raw[key]);
     if (!result.success) report(result.error.issues, [key]);
     declared[key] = result.success ? result.data : schema.parse(undefined);
@@ -84,6 +89,17 @@ function judgeSites(raw: unknown, report: Report): Map<string, DeclaredSite | un
     sites.set(name, result.data);
   }
   return sites;
+}
+
+/** One by one: a mistake in one port hides none in the others, and the others open. */
+function judgePorts(raw: Readonly<Record<string, unknown>>, report: Report): DeclaredPorts {
+  const ports: Record<string, DeclaredPorts[string]> = {};
+  for (const [key, value] of Object.entries(raw)) {
+    const result = portsSchema.safeParse({ [key]: value });
+    if (result.success) Object.assign(ports, result.data);
+    else report(result.error.issues, ["ports"]);
+  }
+  return ports;
 }
 
 function remedyOf(issue: Issue | undefined): string {

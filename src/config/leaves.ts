@@ -49,17 +49,35 @@ function leafWithDefault<T>(
   return leaf(about, read).prefault(about.default).meta(metaOf(about));
 }
 
-export function duration(about: { doc: string; default: string; min: string; max: string }) {
+interface Span {
+  doc: string;
+  min: string;
+  max: string;
+}
+
+export function duration(about: Span & { default: string }) {
+  return leafWithDefault({ ...durationAbout(about), default: about.default }, durationReader(about));
+}
+
+/** Without a default of its own: what it is depends on other keys, and `doc` says how. */
+export function optionalDuration(about: Span & { example: string }) {
+  return leaf({ ...durationAbout(about), example: about.example }, durationReader(about)).optional();
+}
+
+const durationAbout = ({ doc, min, max }: Span) => ({
+  doc: `${doc} A length of time: ms, s, m, h, d; from ${min} to ${max}.`,
+  json: { type: "string", pattern: "^(\\d+(ms|s|m|h|d))+$" },
+});
+
+function durationReader(about: Span): (value: unknown) => number | Refusal {
   const [min, max] = [parseDuration(about.min) ?? 0, parseDuration(about.max) ?? Infinity];
-  const doc = `${about.doc} A length of time: ms, s, m, h, d; from ${about.min} to ${about.max}.`;
-  const json = { type: "string", pattern: "^(\\d+(ms|s|m|h|d))+$" };
-  return leafWithDefault({ doc, default: about.default, json }, (value) => {
+  return (value) => {
     const ms = typeof value === "string" ? parseDuration(value) : undefined;
     if (ms === undefined) return new Refusal(`${shown(value)} is not a length of time`, durationRemedy(value));
     if (ms < min) return new Refusal(`${shown(value)} is too short`, `the least is ${about.min}`);
     if (ms > max) return new Refusal(`${shown(value)} is too long`, `the most is ${about.max}`);
     return ms;
-  });
+  };
 }
 
 function durationRemedy(value: unknown): string {

@@ -16,7 +16,7 @@ import { createResolver, fileTrouble } from "./secrets.ts";
 export interface LoadOptions {
   /** Where `env:NAME` looks. */
   env: NodeJS.ProcessEnv;
-  /** Leave out sites that have findings of their own, and run the rest. Default: any finding is an error. */
+  /** Leave out sites and ports that have findings of their own, and run the rest. Default: any finding is an error. */
   quarantine?: boolean;
   readFile?: (path: string) => Promise<string>;
 }
@@ -58,21 +58,22 @@ export async function loadConfig(file: string, options: LoadOptions): Promise<Lo
   const all = [...findings.ofText(), ...findings.ofProblems([...judged.problems, ...resolver.problems])].sort(
     (a, b) => a.line - b.line || a.column - b.column,
   );
-  const bySite = Map.groupBy(all, (finding) => findings.siteOf(finding) ?? "");
-  const general = bySite.get("") ?? [];
-  bySite.delete("");
+  const byEntry = Map.groupBy(all, (finding) => findings.entryOf(finding) ?? "");
+  const general = byEntry.get("") ?? [];
+  byEntry.delete("");
   const nameOf = (written: string) => resolved.names.get(written) ?? written;
-  const bad = new Set([...bySite.keys()].map(nameOf));
+  const bad = new Set([...byEntry.keys()].map(nameOf));
   const sites = resolved.config.sites.filter((site) => !bad.has(site.name));
-  if (general.length > 0 || (bySite.size > 0 && (options.quarantine !== true || sites.length === 0)))
+  const ports = resolved.config.ports.filter((port) => !bad.has(port.key));
+  if (general.length > 0 || (byEntry.size > 0 && (options.quarantine !== true || sites.length === 0)))
     throw new ConfigInvalid(all);
 
-  const quarantined = [...bySite].map(([written, own]) => ({
+  const quarantined = [...byEntry].map(([written, own]) => ({
     name: nameOf(written),
     finding: own.map(findingText).join("\n"),
   }));
   return {
-    config: deepFreeze({ ...resolved.config, sites, quarantined }),
+    config: deepFreeze({ ...resolved.config, sites, ports, quarantined }),
     warnings,
     references: resolver.references,
     digest: digestOf(text),
@@ -98,7 +99,7 @@ async function readConfigFile(file: string, readFile: (path: string) => Promise<
 
 /** Problems to findings: with a place, each once, and none below what could not be read. */
 function createFindings(file: string, document: DocumentText) {
-  const sites = new Map<Finding, string>();
+  const entries = new Map<Finding, string>();
   const finish = (
     path: Path,
     { line, column }: { line: number; column: number },
@@ -106,7 +107,7 @@ function createFindings(file: string, document: DocumentText) {
     remedy: string,
   ): Finding => {
     const finding = { file, line, column, path: pathText(path), message: what, remedy };
-    if (path[0] === "sites" && path.length > 1) sites.set(finding, String(path[1]));
+    if ((path[0] === "sites" || path[0] === "ports") && path.length > 1) entries.set(finding, String(path[1]));
     return finding;
   };
   const of = ({ path, what, remedy, at, clashesWith }: Problem): Finding => {
@@ -122,7 +123,8 @@ function createFindings(file: string, document: DocumentText) {
     ofText: () =>
       document.problems.map(({ path, place, what, remedy }: TextProblem) => finish(path, place, what, remedy)),
     ofProblems: (problems: readonly Problem[]) => problems.filter(({ path }) => !isHidden(path)).map(of),
-    siteOf: (finding: Finding) => sites.get(finding),
+    /** The site or port it belongs to. */
+    entryOf: (finding: Finding) => entries.get(finding),
   };
 }
 

@@ -143,6 +143,29 @@ export interface LimitsConfig {
   };
 }
 
+/** A port that is carried to a machine inside as it is. */
+export interface PortConfig {
+  /** As written (`tcp/20170`): the name in metrics, logs and commands. */
+  key: string;
+  protocol: "tcp" | "udp";
+  /** Address of this machine; undefined for all of them. */
+  host: string | undefined;
+  port: number;
+  target: { host: string; port: number; text: string };
+  description: string | undefined;
+  /** CIDRs that may connect; empty: everybody. */
+  allow: readonly string[];
+  /** TLS ends here, with this name's certificate. */
+  tls: string | undefined;
+  /** The header that tells the target who the client is. */
+  proxyProtocol: "v1" | "v2" | undefined;
+  /** May the target have a public address? */
+  isPublic: boolean;
+  idleMs: number;
+  /** At once. */
+  sessions: number;
+}
+
 export interface Config {
   file: string;
   listen: { https: readonly ListenAddress[]; http: readonly ListenAddress[] };
@@ -152,7 +175,8 @@ export interface Config {
   admin: string;
   acme: AcmeConfig;
   sites: readonly SiteConfig[];
-  /** Sites that were left out, with the finding that says why (`file:line:column …`). The rest runs. */
+  ports: readonly PortConfig[];
+  /** Sites and ports that were left out, with the finding that says why (`file:line:column …`). The rest runs. */
   quarantined: readonly { name: string; finding: string }[];
   /** CIDRs of peers whose forwarding headers are believed; `lan` is spelled out already. */
   trustedProxies: readonly string[];

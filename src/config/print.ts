@@ -8,6 +8,7 @@ import { formatDuration, formatSize } from "../core/time.ts";
 import { listenText } from "./addresses.ts";
 import { limitsOut } from "./limits.ts";
 import type { AcmeConfig, Config, RouteConfig, SiteConfig, TargetConfig } from "./model.ts";
+import { portOut } from "./ports.ts";
 
 export type WrittenConfig = Readonly<Record<string, unknown>>;
 
@@ -23,6 +24,10 @@ export function writtenOut(config: Config, references: ReadonlyMap<string, strin
     drain: formatDuration(config.drainMs),
     acme: acmeOut(config.acme, hide),
     sites: Object.fromEntries(config.sites.map((site) => [site.name, siteOut(site, hide)])),
+    ports:
+      config.ports.length === 0
+        ? undefined
+        : Object.fromEntries(config.ports.map((port) => [port.key, defined(portOut(port))])),
     metrics: metrics && { listen: listenText(metrics.listen) },
     log: {
       level: log.level,

@@ -63,6 +63,7 @@ function entries(block: JsonSchema, keys: readonly string[], values: Example["va
 function entry(key: string, schema: JsonSchema, value: unknown): string[] {
   const long = longForm(schema);
   if (key === "sites") return ["sites:", ...indent(siteEntries(long.additionalProperties as JsonSchema))];
+  if (key === "ports") return ["ports:", ...indent(portEntries(long.additionalProperties as JsonSchema))];
   if (key === "routes") return ["routes:", ...indent(routeEntries(long.additionalProperties as JsonSchema))];
   if (long.properties !== undefined)
     return [`${key}:`, ...indent(entries(long, Object.keys(long.properties), {})).slice(1)];
@@ -79,6 +80,16 @@ function siteEntries(site: JsonSchema): string[] {
     return ["", `# ${comment}`, `${name}:`, ...indent(entries(longForm(site), keys, values)).slice(1)];
   });
   return [...short, ...long];
+}
+
+function portEntries(port: JsonSchema): string[] {
+  const long = longForm(port);
+  const keys = Object.keys(long.properties ?? {});
+  return [
+    "udp/51820: 192.168.0.203:51820",
+    "tcp/20170:",
+    ...indent(entries(long, keys, { to: "172.16.1.2:22", allow: ["lan"] })).slice(1),
+  ];
 }
 
 function routeEntries(route: JsonSchema): string[] {

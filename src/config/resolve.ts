@@ -4,11 +4,12 @@
  * Never: parses text or throws; what is wrong goes to the resolver.
  */
 import { basename, dirname, join, resolve } from "node:path";
-import { checkName } from "../core/names.ts";
+import { checkName, type NamePolicy } from "../core/names.ts";
 import { coversEverybody, listenText } from "./addresses.ts";
 import type { Judged } from "./judge.ts";
 import { resolveLimits } from "./limits.ts";
 import type { AcmeConfig, Config, ListenAddress, SiteConfig } from "./model.ts";
+import { resolvePorts } from "./ports.ts";
 import { type Warn, resolveAcme } from "./resolve-acme.ts";
 import type { Declared } from "./schema.ts";
 import type { Resolver } from "./secrets.ts";
@@ -31,7 +32,8 @@ export async function resolveConfig(
 ): Promise<Resolved> {
   const { declared } = judged;
   const acme = await resolveAcme(declared, resolver.below(["acme"]), warn);
-  if (!hasProblems("listen") && !hasProblems("metrics")) checkListeners(declared, resolver);
+  const areListenersKnown = !hasProblems("listen") && !hasProblems("metrics");
+  const taken = areListenersKnown ? checkListeners(declared, resolver) : new Map<string, string>();
   const isHttpWanted = acme.challenge === "http-01" && acme.directoryUrl !== undefined;
   if (declared.listen.http.length === 0 && isHttpWanted && !hasProblems("acme") && !hasProblems("listen")) {
     resolver.report(
@@ -49,7 +51,9 @@ export async function resolveConfig(
       "name the proxy in front of Gatehouse alone",
     );
   }
-  const { sites, names } = await resolveSites(judged, hasProblems("acme") ? undefined : acme, resolver);
+  const policy = namePolicy(hasProblems("acme") ? undefined : acme);
+  const { sites, names } = await resolveSites(judged, policy, resolver);
+  const ports = resolvePorts(declared.ports, policy, taken, resolver, warn);
   return {
     names,
     config: {
@@ -58,6 +62,7 @@ export async function resolveConfig(
       ...resolvePaths(file, declared, resolver),
       acme,
       sites,
+      ports,
       trustedProxies,
       limits: resolveLimits(declared.limits, resolver.below(["limits"]), warn),
       drainMs: declared.drain,
@@ -95,7 +100,7 @@ function resolvePaths(file: string, { state, admin }: Declared, resolver: Resolv
 }
 
 /** Two of them on one address: the second could never open. Port 0 is a new one each time. */
-function checkListeners({ listen, metrics }: Declared, resolver: Resolver): void {
+function checkListeners({ listen, metrics }: Declared, resolver: Resolver): Map<string, string> {
   const taken = new Map<string, string>();
   const take = (address: ListenAddress, path: (string | number)[], use: string) => {
     if ("port" in address && address.port === 0) return;
@@ -110,18 +115,20 @@ function checkListeners({ listen, metrics }: Declared, resolver: Resolver): void
   if (metrics !== undefined) take(metrics.listen, ["metrics", "listen"], "metrics");
   if (listen.https.length === 0)
     resolver.report(["listen", "https"], "nothing listens for HTTPS", 'write ":443"', "value");
+  return taken;
 }
+
+const namePolicy = (acme: AcmeConfig | undefined): NamePolicy => ({
+  publicCa: acme?.isPublic ?? false,
+  // RFC 8555 leaves it open, but every CA proves a wildcard by DNS-01 alone.
+  canBeWildcard: acme === undefined || acme.directoryUrl === undefined,
+});
 
 async function resolveSites(
   { sites }: Judged,
-  acme: AcmeConfig | undefined,
+  policy: NamePolicy,
   resolver: Resolver,
 ): Promise<{ sites: SiteConfig[]; names: Map<string, string> }> {
-  const policy = {
-    publicCa: acme?.isPublic ?? false,
-    // RFC 8555 leaves it open, but every CA proves a wildcard by DNS-01 alone.
-    canBeWildcard: acme === undefined || acme.directoryUrl === undefined,
-  };
   const resolved: SiteConfig[] = [];
   const names = new Map<string, string>();
   const writtenAs = new Map<string, string>();

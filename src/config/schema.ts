@@ -22,6 +22,7 @@ import {
   text,
 } from "./leaves.ts";
 import { limitsSchema } from "./limits.ts";
+import { portsSchema } from "./ports.ts";
 import { headerRefusal, prefixRefusal, readCa, readRedirect, readShare, readTarget } from "./readings.ts";
 
 const LISTEN_JSON = { type: "string" };
@@ -257,6 +258,7 @@ export const configSchema = z.strictObject({
     ).optional(),
   }),
   sites: z.record(z.string(), siteSchema).meta({ description: "Host name: target, or a block of keys." }),
+  ports: portsSchema,
   metrics: optionalBlock("Prometheus metrics, on a listener of their own; left out, there is none.", {
     listen: leaf({ doc: "Where to listen.", example: "127.0.0.1:9145", json: LISTEN_JSON }, readListenAddress),
   }),

@@ -48,6 +48,14 @@ export function socketPathRefusal(path: string): Refusal | undefined {
   );
 }
 
+/** `host:port` alone, for what is not HTTP. */
+export function readPlainHostAndPort(text: string): Target | Refusal {
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) {
+    return new Refusal(`${shown(text)} has a scheme`, "write host:port alone; bytes are carried as they are");
+  }
+  return plainTarget(text);
+}
+
 function plainTarget(text: string): Target | Refusal {
   if (text.includes("/")) {
     const hostAndPort = text.slice(0, text.indexOf("/"));

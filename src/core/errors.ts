@@ -14,6 +14,7 @@ export const ERROR_CODES = {
   // configuration
   GATEHOUSE_CONFIG_INVALID: { source: "operator", retry: "never" },
   GATEHOUSE_CONFIG_UNREADABLE: { source: "operator", retry: "never" },
+  GATEHOUSE_CONFIG_UNWRITABLE: { source: "operator", retry: "never" },
   GATEHOUSE_SECRET_UNREADABLE: { source: "operator", retry: "never" },
   GATEHOUSE_NAME_REFUSED: { source: "operator", retry: "never" },
   // listening
@@ -49,6 +50,9 @@ export const ERROR_CODES = {
   GATEHOUSE_ROUTER_REFUSED: { source: "operator", retry: "later" },
   GATEHOUSE_ROUTER_CONFLICT: { source: "operator", retry: "later" },
   GATEHOUSE_ROUTER_GARBAGE: { source: "operator", retry: "later" },
+  // forwarded ports
+  GATEHOUSE_FORWARD_UNKNOWN: { source: "operator", retry: "never" },
+  GATEHOUSE_FORWARD_OUTSIDE: { source: "operator", retry: "never" },
   // the running program
   GATEHOUSE_DRAINING: { source: "edge", retry: "later" },
   GATEHOUSE_NOT_RUNNING: { source: "operator", retry: "never" },

@@ -3,7 +3,13 @@
  * Owns: the answers to the admin socket's questions, put together from the rooms.
  * Never: carries them (admin does) or words them for people (cli does).
  */
-import { type AdminActions, countStates, type LastReload, reportSites } from "../admin/actions.ts";
+import {
+  type AdminActions,
+  type CompanionActions,
+  countStates,
+  type LastReload,
+  reportSites,
+} from "../admin/actions.ts";
 import type { CertificateStatus } from "../acme/scheduler.ts";
 import type { Bound, Serving } from "../cluster/contract.ts";
 import type { Config } from "../config/model.ts";
@@ -21,7 +27,7 @@ export interface AnswerSources {
   reload(reason: string): Promise<void>;
 }
 
-export function createAnswers(sources: AnswerSources): AdminActions {
+export function createAnswers(sources: AnswerSources): Omit<AdminActions, keyof CompanionActions> {
   const { version, startedAt, serving } = sources;
   return {
     certificates: async () => sources.certificates(),

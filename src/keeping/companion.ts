@@ -4,6 +4,7 @@
  * Never: serves a site.
  */
 import type { Config } from "../config/model.ts";
+import type { CertificateBundle } from "../storage/bundles.ts";
 
 export interface Companion {
   /** A word for the log. */
@@ -13,6 +14,8 @@ export interface Companion {
    * return at once when it is the same. A rejection is logged and stops nobody else.
    */
   apply(config: Config): void | Promise<void>;
+  /** A certificate was issued, for whichever name. */
+  issued?(bundle: CertificateBundle): void;
   /** Called once, when the drain begins; give back what was taken (router ports, timers), within seconds. */
   stop(): void | Promise<void>;
 }

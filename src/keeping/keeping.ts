@@ -7,7 +7,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { createAlpnChallenges } from "../acme/challenge-alpn.ts";
 import { createChallenges } from "../acme/challenges.ts";
-import type { AdminActions } from "../admin/actions.ts";
+import type { AdminActions, CompanionActions } from "../admin/actions.ts";
 import { createAdminServer } from "../admin/server.ts";
 import type { Bound, Keeper, Serving } from "../cluster/contract.ts";
 import type { Config, ListenAddress } from "../config/model.ts";
@@ -21,6 +21,7 @@ import { createBundleStore } from "../storage/bundles.ts";
 import { createFileStorage } from "../storage/files.ts";
 import { createAnswers } from "./answers.ts";
 import type { Companion } from "./companion.ts";
+import { tlsNames } from "./ports.ts";
 import { createReloading } from "./reloading.ts";
 
 export interface KeepingOptions {
@@ -32,7 +33,7 @@ export interface KeepingOptions {
   /** Built by edge, told in this order. */
   companions: readonly Companion[];
   /** Answers of the companions, beside those that every Gatehouse gives. */
-  actions: Partial<AdminActions>;
+  actions: CompanionActions;
 }
 
 export interface Keeping extends Keeper {
@@ -81,7 +82,10 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       log,
       metrics,
       version,
-      onIssued: (bundle) => serving?.setBundle(bundle),
+      onIssued(bundle) {
+        serving?.setBundle(bundle);
+        for (const companion of companions) companion.issued?.(bundle);
+      },
     });
   let scheduler = issuingFor(first);
   const reloading = createReloading({ load: options.load, swap, log, metrics, clock: systemClock });
@@ -119,7 +123,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       await scheduler.stop();
       scheduler = issuingFor(next);
     }
-    scheduler.setNames(next.sites.map(({ name }) => name));
+    scheduler.setNames(namesOf(next));
     await tellCompanions();
     const fixed = (one: Config) => ({ state: one.state, admin: one.admin, "log.format": one.log.pretty });
     if (!isDeepStrictEqual(fixed(next), fixed(last))) {
@@ -207,7 +211,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       isListening = true;
       sayQuarantined(first);
       metrics.reload(true);
-      scheduler.setNames(first.sites.map(({ name }) => name));
+      scheduler.setNames(namesOf(first));
       await tellCompanions();
       log.info(
         {
@@ -232,3 +236,8 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     },
   };
 }
+
+/** Who needs a certificate: the sites, and the ports that end TLS. */
+const namesOf = (config: Config): string[] => [
+  ...new Set([...config.sites.map(({ name }) => name), ...tlsNames(config.ports)]),
+];

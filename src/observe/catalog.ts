@@ -59,6 +59,26 @@ export const CATALOG = {
     help: "Attempts that a target spoiled.",
     labels: ["site", "upstream", "reason"],
   },
+  gatehouse_port_forward_sessions_active: {
+    kind: "gauge",
+    help: "Sessions open now on a forwarded port.",
+    labels: ["port"],
+  },
+  gatehouse_port_forward_sessions_total: {
+    kind: "counter",
+    help: "Sessions begun on a forwarded port.",
+    labels: ["port"],
+  },
+  gatehouse_port_forward_refused_total: {
+    kind: "counter",
+    help: "Connections and datagrams turned away: not on the list, no room, or too much for a client that proved nothing.",
+    labels: ["port"],
+  },
+  gatehouse_port_forward_bytes_total: {
+    kind: "counter",
+    help: "Bytes carried by a forwarded port; in came from clients.",
+    labels: ["port", "direction"],
+  },
   gatehouse_connections_open: {
     kind: "gauge",
     help: "Client connections that are open now.",

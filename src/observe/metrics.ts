@@ -39,8 +39,19 @@ export interface Metrics {
   acmeOrder(outcome: "success" | "failure", reason: string): void;
   acmeConsecutiveFailures(name: string, count: number): void;
   reload(ok: boolean): void;
+  /** Asked at each scrape for the forwarded ports; their keys come from the configuration. */
+  watchPorts(read: () => Iterable<PortSample>): void;
   /** The text of /metrics and its content type. */
   scrape(): Promise<{ contentType: string; body: string }>;
+}
+
+export interface PortSample {
+  key: string;
+  active: number;
+  total: number;
+  refused: number;
+  bytesIn: number;
+  bytesOut: number;
 }
 
 const OTHER = "_other";
@@ -83,6 +94,8 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
     yield [OTHER, other];
   });
 
+  let readPorts: () => Iterable<PortSample> = () => [];
+  exposePorts(registry, () => readPorts());
   const open = tallyOf("gatehouse_connections_open");
   const rejected = tallyOf("gatehouse_connections_rejected_total");
   const handshakes = tallyOf("gatehouse_tls_handshakes_total");
@@ -178,6 +191,9 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
       reloadOk.set([], [], ok ? 1 : 0);
       if (ok) reloadAt.set([], [], clock.now() / 1000);
     },
+    watchPorts(read) {
+      readPorts = read;
+    },
     async scrape() {
       return { contentType: registry.contentType, body: await registry.metrics() };
     },
@@ -230,4 +246,20 @@ function exposeSites(registry: Registry, all: NamedTallies): void {
     }
   });
   expose("gatehouse_upstream_errors_total", (tally, site) => withSite(tally.upstreamErrors, site));
+}
+
+function exposePorts(registry: Registry, read: () => Iterable<PortSample>): void {
+  const expose = (name: MetricName, valueOf: (sample: PortSample) => number): void =>
+    exposeFamily(registry, name, function* () {
+      for (const sample of read()) yield { labels: { port: sample.key }, value: valueOf(sample) };
+    });
+  expose("gatehouse_port_forward_sessions_active", ({ active }) => active);
+  expose("gatehouse_port_forward_sessions_total", ({ total }) => total);
+  expose("gatehouse_port_forward_refused_total", ({ refused }) => refused);
+  exposeFamily(registry, "gatehouse_port_forward_bytes_total", function* () {
+    for (const { key, bytesIn, bytesOut } of read()) {
+      yield { labels: { port: key, direction: "in" }, value: bytesIn };
+      yield { labels: { port: key, direction: "out" }, value: bytesOut };
+    }
+  });
 }

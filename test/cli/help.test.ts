@@ -41,8 +41,9 @@ test("the help names every exit code", () => {
 });
 
 test("every verb that reads has --json", () => {
-  const without = help.filter(({ text }) => !text.includes("--json ")).map(({ verb }) => verb);
-  assert.deepEqual(without, ["", "run", "schema"]);
+  const verbs = help.filter(({ text }) => !text.includes("[command]"));
+  const without = verbs.filter(({ text }) => !text.includes("--json ")).map(({ verb }) => verb);
+  assert.deepEqual(without, ["run", "schema"]);
 });
 
 const spans: [ms: number, text: string][] = [

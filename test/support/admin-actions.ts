@@ -70,6 +70,7 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
       ]),
     health: () => Promise.resolve({ ok: true, problems: [] }),
     reload: () => Promise.resolve({ ok: true, findings: [] }),
+    forwards: () => Promise.resolve([]),
     ...special,
   };
 }

@@ -76,6 +76,7 @@ export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Confi
       renewAtShare: undefined,
     },
     sites,
+    ports: [],
     quarantined: [],
     trustedProxies: [],
     limits: limitsConfig(),
@@ -117,6 +118,7 @@ export function laneContext(
   const log: Logger = createLog({ level: "debug", pretty: false, destination });
   const metrics: Metrics = {
     setSites: () => {},
+    watchPorts: () => {},
     exchangeStarted: () => void recorded.started++,
     exchangeEnded: () => {},
     upgradeOpened: () => {},

@@ -1,0 +1,257 @@
+/**
+ * What does a forwarded TCP port do with bytes, ends, failures and those who may not come in?
+ */
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { test } from "node:test";
+import { connect as connectTls } from "node:tls";
+import { createContexts } from "../../src/tls/contexts.ts";
+import { makeCa } from "../support/certificates.ts";
+import { eventually } from "../support/eventually.ts";
+import { closeOf, connectTo, portConfig, readAll, startForwards, startTcpTarget } from "../support/forward-home.ts";
+
+const digest = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+
+test("bytes go both ways unbroken, and each direction ends by itself", async (t) => {
+  const body = randomBytes(8_000_000);
+  const target = await startTcpTarget(t, (socket) => {
+    // Answers only after the client has said all: its half must arrive while the other is still open.
+    void readAll(socket).then((received) => socket.end(Buffer.concat([Buffer.from(digest(received)), body])));
+  });
+  const { port, forwards } = await startForwards(t, [portConfig(target)]);
+  const client = await connectTo(t, port());
+  const upload = randomBytes(5_000_000);
+  client.end(upload);
+  const answer = await readAll(client);
+  assert.equal(answer.subarray(0, 64).toString(), digest(upload));
+  assert.equal(digest(answer.subarray(64)), digest(body));
+  await eventually("the session ended", () => forwards.report()[0]?.active === 0);
+  const [report] = forwards.report();
+  assert.equal(report?.bytesIn, upload.length);
+  assert.equal(report?.bytesOut, body.length + 64);
+});
+
+test("a server that speaks first is heard before the client says a word", async (t) => {
+  const target = await startTcpTarget(t, (socket) => socket.end("SSH-2.0-test\r\n"));
+  const { port } = await startForwards(t, [portConfig(target)]);
+  const client = await connectTo(t, port());
+  assert.equal((await readAll(client)).toString(), "SSH-2.0-test\r\n");
+});
+
+test("a slow reader holds the sender back instead of filling memory", async (t) => {
+  let sent = 0;
+  let isFull = false;
+  const target = await startTcpTarget(t, (socket) => {
+    const piece = Buffer.alloc(65_536);
+    const push = (): void => {
+      while (sent < 400_000_000) {
+        sent += piece.length;
+        if (!socket.write(piece)) {
+          isFull = true;
+          socket.once("drain", push);
+          return;
+        }
+        isFull = false;
+      }
+    };
+    push();
+  });
+  const { port } = await startForwards(t, [portConfig(target)]);
+  const client = connect({ port: port(), host: "127.0.0.1" });
+  client.on("error", () => {});
+  client.pause();
+  t.after(() => client.destroy());
+  await once(client, "connect");
+  // The kernel's buffers on both legs and ours fill up; then nothing moves any more.
+  let before = -1;
+  await eventually("the sender waits", () => {
+    const isStill = isFull && sent === before;
+    before = sent;
+    return isStill;
+  });
+  assert.ok(sent < 100_000_000, `${sent} bytes were taken from the sender`);
+});
+
+test("a target that resets makes the client see a cut and no clean end", async (t) => {
+  const target = await startTcpTarget(t, (socket) => {
+    socket.write("half of it", () => socket.resetAndDestroy());
+  });
+  const { port } = await startForwards(t, [portConfig(target)]);
+  const client = connect({ port: port(), host: "127.0.0.1" });
+  const ended = await new Promise<string>((resolve) => {
+    client.on("error", () => resolve("error"));
+    client.on("end", () => resolve("end"));
+    client.on("close", () => resolve("close"));
+    client.resume();
+  });
+  assert.notEqual(ended, "end");
+});
+
+test("a target that is off ends the session, is counted, and fills no log", async (t) => {
+  const gone = await startTcpTarget(t, () => {});
+  const { port, forwards, log } = await startForwards(t, [portConfig(1, { target: at("127.0.0.1", 1) })]);
+  assert.ok(gone > 0);
+  for (let attempt = 0; attempt < 20; attempt++) {
+    const client = connect({ port: port(), host: "127.0.0.1" });
+    client.on("error", () => {});
+    client.resume();
+    await closeOf(client);
+  }
+  const [report] = forwards.report();
+  assert.equal(report?.total, 20);
+  assert.equal(report.target?.ok, false);
+  assert.match(report.target.error ?? "", /ECONNREFUSED/);
+  const complaints = log.lines().filter(({ event }) => event === "forward.target_failed");
+  assert.equal(complaints.length, 1);
+});
+
+test("silence in both directions ends a session, and a word keeps it", async (t) => {
+  const target = await startTcpTarget(t, (socket) => socket.pipe(socket));
+  const { port, log } = await startForwards(t, [portConfig(target, { idleMs: 300 })]);
+  const client = await connectTo(t, port());
+  const startedAt = performance.now();
+  for (let word = 0; word < 4; word++) {
+    client.write("a");
+    await once(client, "data");
+    await new Promise((resolve) => {
+      setTimeout(resolve, 150);
+    });
+  }
+  await closeOf(client);
+  assert.ok(performance.now() - startedAt >= 600, "the words did not keep it");
+  await eventually("its line is written", () => log.lines().some(({ outcome }) => outcome === "idle"));
+});
+
+test("who is not on the list is cut off before the target hears of it", async (t) => {
+  let visits = 0;
+  const target = await startTcpTarget(t, () => visits++);
+  const { port, forwards } = await startForwards(t, [portConfig(target, { allow: ["192.0.2.0/24"] })]);
+  const client = connect({ port: port(), host: "127.0.0.1" });
+  client.on("error", () => {});
+  client.resume();
+  await closeOf(client);
+  assert.equal(visits, 0);
+  assert.equal(forwards.report()[0]?.refused, 1);
+});
+
+test("there are never more sessions than the port may have", async (t) => {
+  const target = await startTcpTarget(t, (socket) => socket.pipe(socket));
+  const { port, forwards } = await startForwards(t, [portConfig(target, { sessions: 3 })]);
+  const clients = await Promise.all([1, 2, 3].map(() => connectTo(t, port())));
+  await eventually("three are in", () => forwards.report()[0]?.active === 3);
+  const fourth = connect({ port: port(), host: "127.0.0.1" });
+  fourth.on("error", () => {});
+  fourth.resume();
+  await closeOf(fourth);
+  for (const client of clients) {
+    client.write("still here");
+    assert.equal(String((await once(client, "data"))[0]), "still here");
+  }
+  clients[0]?.destroy();
+  await eventually("one has left", () => forwards.report()[0]?.active === 2);
+  const fifth = await connectTo(t, port());
+  fifth.write("now");
+  assert.equal(String((await once(fifth, "data"))[0]), "now");
+});
+
+test("a name that turns out to be outside is refused, unless that is meant", async (t) => {
+  const outside = { host: "203.0.113.9", port: 9, text: "203.0.113.9:9" };
+  const { port, forwards, log } = await startForwards(t, [portConfig(9, { target: outside })]);
+  const client = connect({ port: port(), host: "127.0.0.1" });
+  client.on("error", () => {});
+  client.resume();
+  await closeOf(client);
+  assert.match(forwards.report()[0]?.target?.error ?? "", /public address/);
+  assert.ok(log.lines().some(({ event }) => event === "forward.target_failed"));
+});
+
+test("an edit of one port leaves the sessions of the others alone, and its own run on to the old target", async (t) => {
+  const first = await startTcpTarget(t, (socket) => socket.on("data", (piece) => socket.write(`1:${String(piece)}`)));
+  const second = await startTcpTarget(t, (socket) => socket.on("data", (piece) => socket.write(`2:${String(piece)}`)));
+  const a = portConfig(first, { key: "tcp/1" });
+  const b = portConfig(first, { key: "tcp/2" });
+  const { forwards, port } = await startForwards(t, [a, b]);
+  const [onA, onB] = [await connectTo(t, port("tcp/1")), await connectTo(t, port("tcp/2"))];
+  await eventually("both are in", () => forwards.report().every(({ active }) => active === 1));
+  await forwards.apply([{ ...a, target: at("127.0.0.1", second) }, b, portConfig(second, { key: "tcp/3" })]);
+  for (const [client, word] of [
+    [onA, "1:x"],
+    [onB, "1:x"],
+    [await connectTo(t, port("tcp/1")), "2:x"],
+    [await connectTo(t, port("tcp/3")), "2:x"],
+  ] as const) {
+    client.write("x");
+    assert.equal(String((await once(client, "data"))[0]), word);
+  }
+  await forwards.apply([b]);
+  await closeOf(onA);
+  onB.write("y");
+  assert.equal(String((await once(onB, "data"))[0]), "1:y");
+});
+
+test("those who are no longer allowed are cut when the list changes", async (t) => {
+  const target = await startTcpTarget(t, (socket) => socket.pipe(socket));
+  const config = portConfig(target);
+  const { forwards, port } = await startForwards(t, [config]);
+  const client = await connectTo(t, port());
+  await eventually("it is in", () => forwards.report()[0]?.active === 1);
+  await forwards.apply([{ ...config, allow: ["192.0.2.1/32"] }]);
+  await closeOf(client);
+});
+
+test("a port that another program has is reported and keeps no other from opening", async (t) => {
+  const taken = await startTcpTarget(t, () => {});
+  const target = await startTcpTarget(t, (socket) => socket.end("well"));
+  const { forwards, port, log } = await startForwards(t, [
+    portConfig(target, { key: "tcp/taken", port: taken }),
+    portConfig(target, { key: "tcp/free" }),
+  ]);
+  assert.match(forwards.report()[0]?.error ?? "", /already in use/);
+  assert.match(String(log.lines().find(({ event }) => event === "forward.open_failed")?.["hint"]), /ss -ltnp/);
+  assert.equal((await readAll(await connectTo(t, port("tcp/free")))).toString(), "well");
+});
+
+test("TLS ends at the port with its own name's certificate, with or without a name asked for; another name is refused", async (t) => {
+  const ca = await makeCa();
+  const contexts = createContexts({ bundles: [await ca.issueBundle({ names: ["mqtt.test-name.org"] })] });
+  const target = await startTcpTarget(t, (socket) => socket.pipe(socket));
+  const { port } = await startForwards(t, [portConfig(target, { tls: "mqtt.test-name.org" })], {
+    contextFor: (name) => contexts.find(name),
+  });
+  for (const servername of ["mqtt.test-name.org", ""]) {
+    const client = connectTls({
+      port: port(),
+      host: "127.0.0.1",
+      ca: ca.caPem,
+      ...(servername === "" ? { checkServerIdentity: () => undefined } : { servername }),
+    });
+    await once(client, "secureConnect");
+    client.write("over TLS");
+    assert.equal(String((await once(client, "data"))[0]), "over TLS");
+    client.destroy();
+  }
+  const stranger = connectTls({ port: port(), host: "127.0.0.1", ca: ca.caPem, servername: "other.test-name.org" });
+  await assert.rejects(once(stranger, "secureConnect"));
+});
+
+test("while a drain waits, a session goes on and no new one begins", async (t) => {
+  const target = await startTcpTarget(t, (socket) => socket.pipe(socket));
+  const { forwards, port } = await startForwards(t, [portConfig(target)]);
+  const where = port();
+  const client = await connectTo(t, where);
+  client.write("in");
+  await once(client, "data");
+  const drained = forwards.drain({ withinMs: 10_000 });
+  client.write("on");
+  assert.equal(String((await once(client, "data"))[0]), "on");
+  const late = connect({ port: where, host: "127.0.0.1" });
+  await assert.rejects(once(late, "connect"), { code: "ECONNREFUSED" });
+  client.end();
+  await drained;
+});
+
+function at(host: string, port: number) {
+  return { host, port, text: `${host}:${port}` };
+}
