@@ -9,6 +9,18 @@ import { connect, type ConnectionOptions, createSecureContext, TLSSocket } from 
 import { Duplex } from "node:stream";
 import fc from "fast-check";
 import { MAX_CLIENT_HELLO, parseClientHello } from "../../src/core/client-hello.ts";
+import {
+  body,
+  ECH_OUTER,
+  extension,
+  GREASE,
+  handshake,
+  hello,
+  hostName,
+  protocols,
+  record,
+  serverName,
+} from "../support/client-hello.ts";
 
 /** What Node's own client writes first. */
 async function written(options: ConnectionOptions): Promise<Buffer> {
@@ -24,47 +36,6 @@ async function written(options: ConnectionOptions): Promise<Buffer> {
   client.destroy();
   return bytes;
 }
-
-/** Builders for what Node would never write. */
-const u16 = (value: number): Buffer => Buffer.from([value >> 8, value & 255]);
-const vector16 = (bytes: Buffer): Buffer => Buffer.concat([u16(bytes.length), bytes]);
-const vector8 = (bytes: Buffer): Buffer => Buffer.concat([Buffer.from([bytes.length]), bytes]);
-const extension = (type: number, body: Buffer): Buffer => Buffer.concat([u16(type), vector16(body)]);
-const hostName = (name: string, type = 0): Buffer =>
-  Buffer.concat([Buffer.from([type]), vector16(Buffer.from(name, "latin1"))]);
-const serverName = (...names: Buffer[]): Buffer => extension(0, vector16(Buffer.concat(names)));
-const protocols = (...names: string[]): Buffer =>
-  extension(16, vector16(Buffer.concat(names.map((name) => vector8(Buffer.from(name, "latin1"))))));
-const GREASE = extension(0x2a2a, Buffer.from([0]));
-const ECH_OUTER = extension(0xfe0d, Buffer.from([0, 0, 1, 0, 1, 7, 0, 0, 0, 0]));
-
-interface HelloParts {
-  version?: number;
-  session?: Buffer;
-  suites?: Buffer;
-  compression?: Buffer;
-  extensions?: Buffer[] | undefined;
-  behind?: Buffer;
-}
-
-function body(parts: HelloParts): Buffer {
-  const extensions = "extensions" in parts ? parts.extensions : [serverName(hostName("a.test"))];
-  return Buffer.concat([
-    u16(parts.version ?? 0x0303),
-    Buffer.alloc(32, 7),
-    vector8(parts.session ?? Buffer.alloc(32, 9)),
-    vector16(parts.suites ?? Buffer.from([0x13, 0x01, 0x0a, 0x0a])),
-    vector8(parts.compression ?? Buffer.from([0])),
-    extensions === undefined ? Buffer.alloc(0) : vector16(Buffer.concat(extensions)),
-    parts.behind ?? Buffer.alloc(0),
-  ]);
-}
-
-const handshake = (content: Buffer, type = 1): Buffer =>
-  Buffer.concat([Buffer.from([type, 0]), u16(content.length), content]);
-const record = (content: Buffer, type = 22, version = 0x0301): Buffer =>
-  Buffer.concat([Buffer.from([type]), u16(version), vector16(content)]);
-const hello = (parts: HelloParts = {}): Buffer => record(handshake(body(parts)));
 
 test("what OpenSSL writes is read: name, protocols, old and new versions", async () => {
   for (const [options, name, names] of [

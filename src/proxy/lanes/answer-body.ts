@@ -15,6 +15,11 @@ export interface BodyReader {
 
 /** A size line with its extension; extensions mean nothing to anybody. */
 const MAX_SIZE_LINE = 256;
+/** 8 digits are 4 GiB. Extensions by the letter (RFC 9112 §7.1.1), without blanks: where they are lax parsers differ. */
+const SIZE_LINE =
+  /^0*([0-9a-f]{1,8})(?:;[!#$%&'*+\-.^_`|~0-9a-z]+(?:=(?:[!#$%&'*+\-.^_`|~0-9a-z]+|"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"))?)*$/i;
+/** Trailers that frame (RFC 9110 §6.5.1 forbids them) are how a body gets two ends. */
+const TRAILER = /^(?!(?:content-length|transfer-encoding):)[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*$/i;
 /** Trailers are dropped here, so there is no reason to read many. */
 const MAX_TRAILERS = 8_192;
 
@@ -86,8 +91,7 @@ class ChunkedBody implements BodyReader {
       if (line !== "") throw new Error("chunk longer than its size");
       this.#state = "size";
     } else if (this.#state === "size") {
-      // 8 digits are 4 GiB; extensions are skipped, but with no control characters in them.
-      const size = /^([0-9a-f]{1,8})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?$/i.exec(line)?.[1];
+      const size = SIZE_LINE.exec(line)?.[1];
       if (size === undefined) throw new Error("chunk size");
       this.#left = Number.parseInt(size, 16);
       this.#state = this.#left === 0 ? "trailers" : "data";
@@ -95,6 +99,7 @@ class ChunkedBody implements BodyReader {
       this.#trailerBytes += line.length;
       if (this.#trailerBytes > MAX_TRAILERS) throw new Error("too many trailers");
       if (line === "") this.#state = "done";
+      else if (!TRAILER.test(line)) throw new Error("trailer");
     }
   }
 }

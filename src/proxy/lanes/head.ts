@@ -33,7 +33,8 @@ export function parseAnswerHead(bytes: Buffer): ParsedHead {
   if (end < 0 ? bytes.length > MAX_HEAD : end > MAX_HEAD) return { broken: "head too long" };
   const lines = bytes.toString("latin1", 0, end < 0 ? bytes.length : end).split("\r\n");
   // Garbage need not wait for its end: a target that speaks TLS or SSH never sends an empty line.
-  if (end < 0 && !couldBegin(lines[0] ?? "")) return { broken: "status line" };
+  const [line = "", ...others] = lines;
+  if (end < 0 && !(others.length > 0 ? STATUS_LINE.test(line) : couldBegin(line))) return { broken: "status line" };
   // A lone LF or CR is a line end to some parsers and text to others (RFC 9112 §2.2 lets a recipient accept it; we do not).
   if (lines.some((line) => line.length > MAX_LINE)) return { broken: "line too long" };
   if (end < 0) return bytes.indexOf("\n\n") >= 0 ? { broken: "line end" } : undefined;
