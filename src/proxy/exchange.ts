@@ -62,14 +62,16 @@ export class Exchange {
   #ended = false;
   #leaveTunnel: (() => void) | undefined;
 
-  /** @param verdict  for a request that was refused before the rules could be asked. */
-  constructor(context: LaneContext, head: RequestHead, verdict?: Decision) {
-    const rules = context.rules();
+  /**
+   * @param verdict  for a request that was refused before the rules could be asked, or that a lane has asked them about
+   * @param client   when the lane knows it already
+   */
+  constructor(context: LaneContext, head: RequestHead, verdict?: Decision, client?: ClientIdentity) {
     this.#context = context;
     this.head = head;
-    this.client = identifyClient(head, rules);
+    this.client = client ?? identifyClient(head, context.rules());
     this.id = this.client.requestId;
-    this.decision = verdict ?? decide(head, rules, { draining: context.isDraining() });
+    this.decision = verdict ?? decide(head, context.rules(), { draining: context.isDraining() });
     head.seat?.began();
     context.metrics.exchangeStarted(this.decision.site?.name);
   }
@@ -138,7 +140,7 @@ export class Exchange {
       tlsVersion: head.tlsVersion,
       status: this.status,
       clientAddress: this.client.address,
-      userAgent: valuesOf(head.headers, "user-agent")[0],
+      userAgent: "userAgent" in head ? head.userAgent : valuesOf(head.headers, "user-agent")[0],
       upstream: decision.kind === "forward" ? decision.route.target.text : undefined,
       upstreamMs:
         this.#askedAt === undefined || this.#answeredAt === undefined ? undefined : this.#answeredAt - this.#askedAt,

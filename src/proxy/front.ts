@@ -13,6 +13,7 @@ import { createListeners, type ListenerKind } from "./front-listen.ts";
 import { type ContextChoice, createTlsFront } from "./front-tls.ts";
 import type { ConnectionFacts } from "./lanes/check-request.ts";
 import { createCompatLane } from "./lanes/compat.ts";
+import { createFastLane } from "./lanes/fast.ts";
 import { createH2Lane } from "./lanes/h2.ts";
 import { createUpgradeLane } from "./lanes/upgrade.ts";
 import { createPlainLane } from "./plain.ts";
@@ -64,6 +65,7 @@ export function createFront(options: FrontOptions): Front {
 
   const upgrade = createUpgradeLane(context);
   const compat = createCompatLane(context, { onUpgrade: upgrade });
+  const fast = createFastLane(context, { handOver: (socket, facts) => compat.accept(socket, facts) });
   const h2 = createH2Lane(context);
   const plain = createPlainLane({
     context,
@@ -123,7 +125,7 @@ export function createFront(options: FrontOptions): Front {
       awaitFirstByte(secure, socket, client);
       const facts = { ...factsOf(socket, "https"), ...tlsFactsOf(secure), seat };
       if (secure.alpnProtocol === "h2") h2.accept(secure, facts);
-      else compat.accept(secure, facts);
+      else fast.accept(secure, facts);
     });
   }
 
@@ -140,6 +142,7 @@ export function createFront(options: FrontOptions): Front {
   function destroy(): void {
     listeners.stop();
     h2.destroy();
+    fast.destroy();
     compat.destroy();
     plain.destroy();
     for (const socket of sockets) socket.destroy();
@@ -160,6 +163,7 @@ export function createFront(options: FrontOptions): Front {
     async drain({ withinMs }) {
       listeners.stop();
       h2.drain();
+      fast.drain();
       compat.drain();
       plain.drain();
       if (sockets.size > 0 && withinMs > 0) {

@@ -15,6 +15,7 @@ import { createDemo } from "../../src/proxy/demo.ts";
 import type { LaneContext } from "../../src/proxy/exchange.ts";
 import { createHomeAssistantHint } from "../../src/proxy/home-assistant.ts";
 import { type CompatLane, createCompatLane } from "../../src/proxy/lanes/compat.ts";
+import { createFastLane } from "../../src/proxy/lanes/fast.ts";
 import type { ConnectionFacts } from "../../src/proxy/lanes/check-request.ts";
 import type { RequestHead } from "../../src/proxy/rules/request-head.ts";
 import { createLimitReports } from "../../src/proxy/limits.ts";
@@ -165,6 +166,7 @@ export async function startLane(
   t: TestContext,
   config: Config,
   facts: Partial<ConnectionFacts> = {},
+  options: { lane?: "fast" | "compat" } = {},
 ): Promise<RunningLane> {
   const { context, recorded, upstream, state } = laneContext(t, config);
   const upgrades: RunningLane["upgrades"] = [];
@@ -174,9 +176,10 @@ export async function startLane(
       socket.end("HTTP/1.1 101 Switching Protocols\r\n\r\n");
     },
   });
+  const fast = createFastLane(context, { handOver: (socket, handed) => lane.accept(socket, handed) });
   // As the real listeners do (front-listen).
-  const server = createServer({ noDelay: true }, (socket) => {
-    lane.accept(socket, {
+  const server = createServer({ noDelay: true, allowHalfOpen: options.lane === "fast" }, (socket) => {
+    (options.lane === "fast" ? fast : lane).accept(socket, {
       peerAddress: socket.remoteAddress ?? "",
       peerPort: socket.remotePort ?? 0,
       localPort: socket.localPort ?? 0,
@@ -189,6 +192,7 @@ export async function startLane(
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   t.after(() => {
+    fast.destroy();
     lane.destroy();
     server.close();
   });

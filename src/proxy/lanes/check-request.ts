@@ -42,14 +42,14 @@ export type Verdict = { head: RequestHead; refusal?: undefined } | { head?: unde
 const setOf = (words: string): ReadonlySet<string> => new Set(words.split(" "));
 
 /** Known methods, WebDAV and CalDAV included (a NAS lives on them). TRACE and CONNECT are not for a gateway. */
-const METHODS = setOf(
+export const METHODS = setOf(
   "GET HEAD POST PUT PATCH DELETE OPTIONS PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK SEARCH REPORT " +
     "MKCALENDAR ACL BIND REBIND UNBIND MERGE CHECKOUT MKACTIVITY LINK UNLINK NOTIFY SUBSCRIBE UNSUBSCRIBE " +
     "M-SEARCH PURGE QUERY SOURCE",
 );
 
 /** Fields that carry one value: two of them are two readings of one request (RFC 9110 §5.3). */
-const SINGLE = setOf(
+export const SINGLE = setOf(
   "authorization content-encoding content-length content-location content-range content-type date expect from " +
     "host if-modified-since if-range if-unmodified-since max-forwards origin proxy-authorization range referer " +
     "sec-websocket-key sec-websocket-version transfer-encoding upgrade user-agent",

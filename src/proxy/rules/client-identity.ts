@@ -85,7 +85,8 @@ function addressOf(text: string): string | undefined {
   return isIP(bare) !== 0 && !bare.includes("%") ? plainAddress(bare) : undefined;
 }
 
-function isTrusted(address: string, rules: Pick<Rules, "trusted">): boolean {
+/** Is what this peer says of others believed? `address` is plain (see plainAddress). */
+export function isTrusted(address: string, rules: Pick<Rules, "trusted">): boolean {
   const family = isIP(address);
   return family !== 0 && rules.trusted.check(address, family === 6 ? "ipv6" : "ipv4");
 }

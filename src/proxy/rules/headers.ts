@@ -15,7 +15,7 @@ export { type ClientIdentity, identifyClient } from "./client-identity.ts";
  * Fields of one connection (RFC 9110 §7.6.1) and framing, which the sender writes afresh. Every `proxy-…` field goes
  * too: they speak to proxies, and `Proxy` itself becomes HTTP_PROXY in a CGI target (httpoxy).
  */
-const PER_CONNECTION = new Set([
+export const PER_CONNECTION: ReadonlySet<string> = new Set([
   "connection",
   "keep-alive",
   "proxy",
@@ -32,7 +32,7 @@ const PER_CONNECTION = new Set([
 const NEVER_NOMINATED = new Set(["host", "content-length", "transfer-encoding", "close", "keep-alive"]);
 
 /** Ours to say. The whole x-forwarded- family goes: -Scheme, -Ssl, -Prefix and their like are believed somewhere too. */
-const OURS = new Set(["host", "forwarded", "x-real-ip", "x-request-id"]);
+export const OURS: ReadonlySet<string> = new Set(["host", "forwarded", "x-real-ip", "x-request-id"]);
 
 const isPerConnection = (name: string): boolean => PER_CONNECTION.has(name) || name.startsWith("proxy-");
 
@@ -66,16 +66,27 @@ export function requestHeaders(head: RequestHead, client: ClientIdentity, site: 
     if (name.includes("_")) continue;
     out.push(name, head.headers[at + 1] ?? "");
   }
-  if (site.forwardingHeaders) {
-    out.push("x-forwarded-for", client.forwardedFor);
-    out.push("x-forwarded-proto", client.scheme);
-    out.push("x-forwarded-host", client.host);
-    out.push("x-forwarded-port", String(client.port));
-    out.push("forwarded", forwardedField(client));
-    out.push("x-real-ip", client.address);
-  }
+  if (site.forwardingHeaders) out.push(...forwardingFields(client));
   out.push("x-request-id", client.requestId);
   return out;
+}
+
+/** What the target is told of the client, as a flat list; the request id is another field. */
+export function forwardingFields(client: ClientIdentity): string[] {
+  return [
+    "x-forwarded-for",
+    client.forwardedFor,
+    "x-forwarded-proto",
+    client.scheme,
+    "x-forwarded-host",
+    client.host,
+    "x-forwarded-port",
+    String(client.port),
+    "forwarded",
+    forwardedField(client),
+    "x-real-ip",
+    client.address,
+  ];
 }
 
 /** Flat list for the client: hop-by-hop and Connection-named fields, Alt-Svc, framing gone; the site's own set or removed. */
@@ -106,7 +117,7 @@ export function relayedTrailers(raw: readonly string[]): string[] {
 }
 
 /** The name as routed, with the port as sent: `A.TEST.:8443` reaches the target as `a.test:8443`, one spelling of one host. */
-function canonicalAuthority(head: RequestHead): string {
+export function canonicalAuthority(head: Pick<RequestHead, "authority" | "host">): string {
   const port = splitAuthority(head.authority)?.port;
   return port === undefined ? head.host : `${head.host}:${port}`;
 }

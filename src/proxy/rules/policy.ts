@@ -24,6 +24,9 @@ export type Decision =
   | { kind: "redirect"; site: SiteConfig | undefined; status: 301 | 302 | 307 | 308; location: string }
   | { kind: "refuse"; site: SiteConfig | undefined; status: number; code: ErrorCode };
 
+/** Server names that are remembered with their site. */
+const MAX_KNOWN_NAMES = 1_000;
+
 export function createRules(config: Config): Rules {
   const routes = createRouteTable(config.sites);
   const trusted = new BlockList();
@@ -33,13 +36,20 @@ export function createRules(config: Config): Rules {
     if (bits === undefined) trusted.addAddress(address, family);
     else trusted.addSubnet(address, Number(bits), family);
   }
+  /** Site by SNI. Asked for every request of a connection with the same name, which is a stranger's choice below a star. */
+  const known = new Map<string, string | undefined>();
   return {
     routes,
     trusted,
     sameConnection(serverName, host) {
-      const name = normaliseHost(serverName);
-      const site = name === undefined ? undefined : routes.site(name);
-      return site !== undefined && isCoveredBy(site.name, host);
+      let certificate = known.get(serverName);
+      if (certificate === undefined) {
+        const name = normaliseHost(serverName);
+        certificate = name === undefined ? undefined : routes.site(name)?.name;
+        if (known.size >= MAX_KNOWN_NAMES) known.clear();
+        known.set(serverName, certificate);
+      }
+      return certificate !== undefined && isCoveredBy(certificate, host);
     },
   };
 }

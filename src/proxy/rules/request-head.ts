@@ -28,6 +28,8 @@ export interface RequestHead {
   contentLength: number;
   /** The place of the connection it came on: told when an exchange begins and ends, so that no busy one is shed. */
   seat?: { began(): void; ended(): void } | undefined;
+  /** The first User-Agent, where a lane has it at hand without reading `headers`. */
+  userAgent?: string | undefined;
 }
 
 /** Every value of one header, in order. `name` is lower case. */

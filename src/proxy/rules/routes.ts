@@ -33,7 +33,13 @@ export function createRouteTable(sites: readonly SiteConfig[]): RouteTable {
       const dot = host.indexOf(".");
       return dot > 0 ? wildcards.get(host.slice(dot + 1)) : undefined;
     },
-    route: (site, path) => routes.get(site)?.find(({ prefix }) => covers(prefix, pathOnly(path))),
+    route(site, path) {
+      const all = routes.get(site);
+      const first = all?.[0];
+      // Most sites have this one alone, and every path begins with it.
+      if (first?.prefix === "/" && path.startsWith("/")) return first;
+      return all?.find(({ prefix }) => covers(prefix, pathOnly(path)));
+    },
   };
 }
 

@@ -11,14 +11,25 @@ import type { TargetConfig } from "../../config/model.ts";
 import { errorText, type ErrorCode, GatehouseError } from "../../core/errors.ts";
 
 export interface Dialler {
-  /** Returns at once; the connection may still be on its way (see isConnecting). Has its 'error' listener. */
-  dial(): Duplex;
+  /**
+   * Returns at once; the connection may still be on its way (see isConnecting). Has its 'error' listener.
+   * @param take  is given all bytes that come, in place of 'data' events; they hold during the call only
+   */
+  dial(take?: (bytes: Buffer) => void): Duplex;
 }
 
 /** First TCP keep-alive probe: finds a target that lost its power within a few minutes (milliseconds). */
 const KEEP_ALIVE_DELAY_MS = 60_000;
+/**
+ * Bytes of one read from a plain target. Node otherwise makes a buffer of this size for every read, and gives most of it
+ * back. Untouched pages of it cost nothing.
+ */
+const READ_BYTES = 65_536;
 /** Above every configurable connect limit: the last word if nobody else watches a connection that never opens. */
 const LAST_CONNECT_MS = 120_000;
+
+/** Happy eyeballs (RFC 8305): the addresses of a name are tried side by side, a new lookup for every dial. */
+const TCP = { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS, noDelay: true, autoSelectFamily: true };
 
 const securing = new WeakSet<Duplex>();
 
@@ -30,16 +41,20 @@ export function createDialler(
   /** The newest TLS session of this very target, so that a reconnect costs no full handshake. */
   let session: Buffer | undefined;
 
-  function open(): Duplex {
-    const tcp = { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS, noDelay: true };
+  function open(take: ((bytes: Buffer) => void) | undefined): Duplex {
+    if (target.kind === "http" || target.kind === "unix") return openPlain(target, take);
+    const socket = openOther();
+    if (take !== undefined) socket.on("data", take);
+    return socket;
+  }
+
+  function openOther(): Duplex {
     if (target.kind === "demo") return connectDemo();
-    if (target.kind === "unix") return connectTcp({ path: target.path });
-    if (target.kind === "http") return connectTcp({ host: target.host, port: target.port, ...tcp });
     const serverName = target.tls.serverName ?? target.host;
     const socket = connectTls({
       host: target.host,
       port: target.port,
-      ...tcp,
+      ...TCP,
       // RFC 6066 §3: no address literals in SNI. Node still checks the certificate against the host then.
       servername: isIP(serverName) === 0 ? serverName : "",
       rejectUnauthorized: target.tls.verify,
@@ -56,8 +71,8 @@ export function createDialler(
   }
 
   return {
-    dial() {
-      const socket = open();
+    dial(take) {
+      const socket = open(take);
       socket.on("error", () => {});
       onOpen(socket);
       if (isConnecting(socket)) {
@@ -70,6 +85,25 @@ export function createDialler(
       return socket;
     },
   };
+}
+
+function openPlain(target: TargetConfig, take: ((bytes: Buffer) => void) | undefined): Socket {
+  const buffer = take === undefined ? undefined : Buffer.allocUnsafeSlow(READ_BYTES);
+  const onread =
+    take === undefined || buffer === undefined
+      ? {}
+      : {
+          onread: {
+            buffer,
+            callback: (size: number): boolean => {
+              take(buffer.subarray(0, size));
+              return true;
+            },
+          },
+        };
+  return target.kind === "unix"
+    ? connectTcp({ path: target.path, ...onread })
+    : connectTcp({ host: target.host, port: target.port, ...TCP, ...onread });
 }
 
 /** TCP or TLS handshake not done yet. */

@@ -1,16 +1,22 @@
 /**
  * How do we reach a target?
- * Owns: kept-alive connections per target, bounded, with connect deadlines; the raw connection for a tunnel.
+ * Owns: the ways to each target: the engine's line, the agents for node:http, the raw connection for a tunnel.
  * Never: decides which target.
  */
 import type { Agent } from "node:http";
 import type { Duplex } from "node:stream";
 import type { TargetConfig } from "../../config/model.ts";
 import { GatehouseError } from "../../core/errors.ts";
+import { Call } from "./call.ts";
+import { CoarseClock } from "../clock.ts";
 import { createDialler, type Dialler, isConnecting, whenConnected } from "./dial.ts";
+import type { AnswerSink, UpstreamCall, UpstreamRequest } from "./engine.ts";
 import { TargetAgent } from "./target-agent.ts";
+import { TargetLine } from "./target-line.ts";
 
 export interface UpstreamPool {
+  /** Asks a target; see `engine` for what the sink hears. Never throws. */
+  ask(request: UpstreamRequest, sink: AnswerSink): UpstreamCall;
   /** For http.request({ agent }): dials plain, TLS, unix socket or the in-process demo. */
   agentFor(target: TargetConfig): Agent;
   /** The same without kept connections: for the one retry after a kept one turned out dead. */
@@ -32,7 +38,9 @@ const MAX_WAYS = 512;
 const REPORT_EVERY_MS = 10_000;
 
 interface Way {
+  key: string;
   dialler: Dialler;
+  line: TargetLine;
   kept: TargetAgent;
   fresh: TargetAgent;
   reportedAt: number;
@@ -42,9 +50,20 @@ interface Way {
 export function createUpstreamPool(options: { connectDemo(): Duplex }): UpstreamPool {
   const ways = new Map<string, Way>();
   const open = new Set<Duplex>();
+  const clock = new CoarseClock();
+  /** The key of a target is a text of all its facts: made once for each object of a configuration. */
+  const known = new WeakMap<TargetConfig, Way>();
   let isClosed = false;
 
   function wayTo(target: TargetConfig): Way {
+    const found = known.get(target);
+    if (found !== undefined && ways.get(found.key) === found) return found;
+    const made = wayByFacts(target);
+    known.set(target, made);
+    return made;
+  }
+
+  function wayByFacts(target: TargetConfig): Way {
     const key = keyOf(target);
     let way = ways.get(key);
     if (way === undefined) {
@@ -54,19 +73,26 @@ export function createUpstreamPool(options: { connectDemo(): Duplex }): Upstream
         socket.once("close", () => open.delete(socket));
       });
       way = {
+        key,
         dialler,
+        line: new TargetLine(dialler, clock),
         kept: new TargetAgent(dialler, { keepAlive: true }),
         fresh: new TargetAgent(dialler, { keepAlive: false }),
         reportedAt: -REPORT_EVERY_MS,
         unsaid: 0,
       };
-      if (isClosed) way.kept.retire();
+      if (isClosed) retire(way);
       ways.set(key, way);
     }
     return way;
   }
 
   return {
+    ask(request, sink) {
+      const call = new Call(request, sink);
+      wayTo(request.target).line.ask(call);
+      return call;
+    },
     agentFor: (target) => wayTo(target).kept,
     freshAgentFor: (target) => wayTo(target).fresh,
     async connect(target, { withinMs, signal }) {
@@ -103,13 +129,20 @@ export function createUpstreamPool(options: { connectDemo(): Duplex }): Upstream
     openSockets: () => open.size,
     close() {
       isClosed = true;
-      for (const { kept } of ways.values()) kept.retire();
+      for (const way of ways.values()) retire(way);
     },
   };
 }
 
+function retire({ line, kept }: Way): void {
+  line.retire();
+  kept.retire();
+}
+
 function forgetQuiet(ways: Map<string, Way>): void {
-  for (const [key, { kept, fresh }] of ways) if (kept.isQuiet() && fresh.isQuiet()) ways.delete(key);
+  for (const [key, { line, kept, fresh }] of ways) {
+    if (line.isQuiet && kept.isQuiet() && fresh.isQuiet()) ways.delete(key);
+  }
 }
 
 function gone(signal: AbortSignal): GatehouseError {

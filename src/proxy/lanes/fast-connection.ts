@@ -1,0 +1,293 @@
+/**
+ * One HTTP/1.1 connection in the fast lane: which request is under way, and what comes next?
+ * Owns: reading ordinary requests one at a time and in order, handing over whole what is not, pace and end.
+ * Never: parses (see fast-head) or moves bodies (see fast-exchange).
+ */
+import type { Socket } from "node:net";
+import type { CoarseClock } from "../clock.ts";
+import { Exchange, type LaneContext } from "../exchange.ts";
+import type { LimitName } from "../../observe/limit-names.ts";
+import { errorAnswer } from "../responses.ts";
+import { decide } from "../rules/policy.ts";
+import type { ConnectionFacts } from "./check-request.ts";
+import { type DateLine, localBytes } from "./fast-answer.ts";
+import { FastExchange } from "./fast-exchange.ts";
+import type { HeadReader } from "./fast-head.ts";
+import { addedLines, clientOf, type Standing, standingUnder } from "./fast-standing.ts";
+
+/** What all connections of the lane share. */
+export interface FastHome {
+  context: LaneContext;
+  clock: CoarseClock;
+  date: DateLine;
+  /** One for all: what it says is used up before the next connection is read. */
+  reader: HeadReader;
+  /** Gives the socket away, with its unread bytes put back. */
+  handOver(connection: FastConnection): void;
+  closed(connection: FastConnection): void;
+}
+
+/** Bytes that wait for their turn: a body before its target stands, or pipelined requests. Then the client is not read. */
+const MAX_HELD = 65_536;
+/** An answer that came before the body was in gets this long to arrive, before a reset may overtake it. */
+const LINGER_MS = 1_000;
+/**
+ * Who has sent FIN behind a whole request may still read (`nc -N`), or may have closed the page: TCP does not tell.
+ * Waiting for a target ends then; an answer that flows shows by itself who is there (RFC 9112 §9.6).
+ */
+const HALF_CLOSED_MS = 2_000;
+
+const LF = 0x0a;
+
+const NOTHING: Buffer = Buffer.alloc(0);
+
+export class FastConnection {
+  readonly socket: Socket;
+  readonly facts: ConnectionFacts;
+  readonly home: FastHome;
+  #current: FastExchange | undefined;
+  #standing: Standing | undefined;
+  #held: Buffer = NOTHING;
+  #isPaused = false;
+  #served = 0;
+  #hasEnded = false;
+  /** Over 0 while the rest of a refused body is read and dropped. */
+  #lingerLeft = 0;
+  #isEnding = false;
+  /** On the lane's clock: of an idle connection, a head that has begun, a linger, a half-closed wait. */
+  #dueAt = Number.POSITIVE_INFINITY;
+
+  constructor(home: FastHome, socket: Socket, facts: ConnectionFacts) {
+    this.home = home;
+    this.socket = socket;
+    this.facts = facts;
+    socket.on("error", this.#onError);
+    socket.on("drain", this.#onDrain);
+    socket.on("timeout", this.#onStall);
+    socket.on("end", this.#onEnd);
+    socket.on("close", this.#onClose);
+    socket.on("data", this.#onData);
+  }
+
+  get isIdle(): boolean {
+    return this.#current === undefined;
+  }
+
+  readonly #onError = (): void => {};
+
+  readonly #onData = (chunk: Buffer): void => {
+    const current = this.#current;
+    if (this.#isEnding) this.#drop(chunk.length);
+    else if (current === undefined) this.#readMore(chunk);
+    else if (current.isReading && this.#held.length === 0) this.#feed(current, chunk);
+    else this.#hold(chunk);
+  };
+
+  readonly #onDrain = (): void => {
+    if (this.socket.timeout !== 0) this.socket.setTimeout(0);
+    this.#current?.drained();
+  };
+
+  /** Nothing of what waits for the client was taken for so long. */
+  readonly #onStall = (): void => {
+    this.limitReached("write_stall");
+    this.socket.destroy();
+  };
+
+  readonly #onEnd = (): void => {
+    this.#hasEnded = true;
+    const current = this.#current;
+    if (current === undefined) this.#finish();
+    else if (!current.isRead) this.socket.destroy();
+    else this.#dueAt = this.home.clock.now + HALF_CLOSED_MS;
+  };
+
+  readonly #onClose = (): void => {
+    this.#current?.gone();
+    this.#current = undefined;
+    this.#held = NOTHING;
+    this.home.closed(this);
+  };
+
+  /** Starts a timer for what waits for the client. */
+  stalled(): void {
+    this.socket.setTimeout(this.home.context.limits().writeStallMs);
+  }
+
+  limitReached(limit: LimitName): void {
+    this.home.context.limitReached(limit, this.facts.peerAddress);
+  }
+
+  /** The client is not read until `proceed`. */
+  hush(): void {
+    this.#isPaused = true;
+    this.socket.pause();
+  }
+
+  /** The exchange takes (more of) its body now: first what is held. */
+  proceed(): void {
+    const current = this.#current;
+    const held = this.#held;
+    this.#held = NOTHING;
+    if (held.length > 0 && current !== undefined) this.#feed(current, held);
+    if (this.#isPaused && this.#held.length <= MAX_HELD && current?.isFull !== true) {
+      this.#isPaused = false;
+      this.socket.resume();
+    }
+  }
+
+  #feed(current: FastExchange, bytes: Buffer): void {
+    const at = current.feed(bytes);
+    if (this.#current === current && at < bytes.length) this.#hold(at === 0 ? bytes : bytes.subarray(at));
+  }
+
+  #hold(bytes: Buffer): void {
+    this.#held = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes]);
+    if (this.#held.length > MAX_HELD) this.hush();
+  }
+
+  #readMore(chunk: Buffer): void {
+    const held = this.#held;
+    if (held.length === 0) {
+      this.#read(chunk);
+      return;
+    }
+    const all = Buffer.concat([held, chunk]);
+    // Byte by byte, each look at the whole would cost more than the one before; a line makes it worth one.
+    if (chunk.indexOf(LF) >= 0 || all.length > this.home.context.limits().headSize) this.#read(all, true);
+    else this.#held = all;
+  }
+
+  #read(bytes: Buffer, isMore = false): void {
+    const { context, reader, clock } = this.home;
+    const limits = context.limits();
+    this.#held = NOTHING;
+    const end = reader.read(bytes, limits);
+    if (end === 0 && bytes.length <= limits.headSize) {
+      this.#held = bytes;
+      if (!isMore) this.#dueAt = clock.now + limits.headMs;
+    } else if (end <= 0 || end > limits.headSize || !this.#begin(bytes, end)) {
+      this.#handOver(bytes);
+    }
+  }
+
+  /** @returns false for a request that is not for this lane; nothing has happened then */
+  #begin(bytes: Buffer, end: number): boolean {
+    const { context, reader } = this.home;
+    const rules = context.rules();
+    const standing = standingUnder(rules, reader.authority, this.facts, this.#standing);
+    if (standing === undefined) return false;
+    this.#standing = standing;
+    const head = reader.head(this.facts, standing.host);
+    const decision = decide(head, rules, { draining: context.isDraining() });
+    if (decision.kind !== "forward") return false;
+    const client = clientOf(standing, head);
+    const text = reader.forTarget(decision.path, standing.canonical, addedLines(standing, client, decision.site));
+    this.#served++;
+    const isLast = reader.isLast || this.#isLastAllowed();
+    const current = new FastExchange(this, new Exchange(context, head, decision, client), decision, isLast);
+    this.#current = current;
+    if (bytes.length > end) this.#hold(bytes.subarray(end));
+    current.begin(text);
+    return true;
+  }
+
+  #isLastAllowed(): boolean {
+    if (this.#served < this.home.context.limits().requestsPerConnection) return false;
+    this.limitReached("requests_per_connection");
+    return true;
+  }
+
+  /** @param close  the answer said so, or must not be followed by another */
+  done(close: boolean): void {
+    const isRead = this.#current?.isRead ?? true;
+    this.#current = undefined;
+    if (close || this.#hasEnded) {
+      this.#isEnding = true;
+      if (isRead || this.#hasEnded) this.#finish();
+      else this.#linger();
+      return;
+    }
+    this.#dueAt = this.home.clock.now + this.home.context.limits().idleMs;
+    const held = this.#held;
+    if (held.length > 0) this.#read(held);
+    if (this.#isPaused && this.#current === undefined) this.proceed();
+  }
+
+  #linger(): void {
+    this.#lingerLeft = this.home.context.limits().unreadBody;
+    this.#dueAt = this.home.clock.now + LINGER_MS;
+    this.#held = NOTHING;
+    this.#isPaused = false;
+    this.socket.resume();
+  }
+
+  #drop(bytes: number): void {
+    if (this.#lingerLeft <= 0) return;
+    this.#lingerLeft -= bytes;
+    if (this.#lingerLeft > 0) return;
+    this.limitReached("unread_body");
+    this.#finish();
+  }
+
+  /** What is written still goes out; then the connection goes. */
+  #finish(): void {
+    this.#isEnding = true;
+    this.#lingerLeft = 0;
+    this.#dueAt = Number.POSITIVE_INFINITY;
+    this.#held = NOTHING;
+    this.stalled();
+    this.socket.resume();
+    this.socket.destroySoon();
+  }
+
+  /** From now on the connection ends with the answer it is giving. */
+  drain(): void {
+    if (this.#current === undefined && !this.#isEnding) this.#finish();
+  }
+
+  /** Called by the lane. @param now  true time in the clock's milliseconds */
+  sweep(now: number): void {
+    if (now < this.#dueAt) return;
+    const current = this.#current;
+    if (this.#lingerLeft > 0) {
+      this.#finish();
+    } else if (current !== undefined) {
+      if (this.#hasEnded && !current.isAnswered) this.socket.destroy();
+    } else if (this.#held.length > 0) {
+      this.#tooSlow();
+    } else if (!this.#isEnding) {
+      this.limitReached("idle_time");
+      this.#finish();
+    }
+  }
+
+  /** Half a head, and then nothing. */
+  #tooSlow(): void {
+    const { date } = this.home;
+    this.limitReached("head_time");
+    const page = errorAnswer(408, { requestId: "-", accept: undefined });
+    this.socket.write(localBytes(page, date, { close: true, isHead: false }));
+    this.#finish();
+  }
+
+  #handOver(bytes: Buffer): void {
+    const { socket } = this;
+    // Behind the end nothing can be put back, and nobody waits for the answer.
+    if (this.#hasEnded || socket.destroyed) {
+      this.#finish();
+      return;
+    }
+    socket.off("data", this.#onData);
+    socket.off("drain", this.#onDrain);
+    socket.off("timeout", this.#onStall);
+    socket.off("end", this.#onEnd);
+    socket.off("close", this.#onClose);
+    socket.pause();
+    socket.unshift(bytes);
+    this.home.handOver(this);
+    // Listening alone does not set a paused socket going again.
+    socket.resume();
+    socket.off("error", this.#onError);
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * How is ordinary HTTP/1.1 served: bytes in, bytes out?
+ * Owns: the connections of the fast lane and the one clock for all their deadlines.
+ * Never: serves what is not ordinary: such a connection goes to the compat lane, whole.
+ */
+import type { Socket } from "node:net";
+import { CoarseClock } from "../clock.ts";
+import type { LaneContext } from "../exchange.ts";
+import type { ConnectionFacts } from "./check-request.ts";
+import { DateLine } from "./fast-answer.ts";
+import { FastConnection, type FastHome } from "./fast-connection.ts";
+import { HeadReader } from "./fast-head.ts";
+
+export interface FastLane {
+  accept(socket: Socket, facts: ConnectionFacts): void;
+  /** From now on every connection ends with the answer it is giving. */
+  drain(): void;
+  /** Destroys every connection now. */
+  destroy(): void;
+  openConnections(): number;
+}
+
+export interface FastOptions {
+  /** Takes over a socket with its unread bytes. */
+  handOver(socket: Socket, facts: ConnectionFacts): void;
+}
+
+export function createFastLane(context: LaneContext, options: FastOptions): FastLane {
+  const connections = new Set<FastConnection>();
+  const clock = new CoarseClock();
+  const home: FastHome = {
+    context,
+    clock,
+    date: new DateLine(),
+    reader: new HeadReader(),
+    handOver(connection) {
+      connections.delete(connection);
+      options.handOver(connection.socket, connection.facts);
+    },
+    closed: (connection) => void connections.delete(connection),
+  };
+  const swept = {
+    sweep(now: number): void {
+      for (const connection of connections) connection.sweep(now);
+    },
+    get isQuiet(): boolean {
+      return connections.size === 0;
+    },
+  };
+
+  return {
+    accept(socket, facts) {
+      clock.wake(swept);
+      connections.add(new FastConnection(home, socket, facts));
+    },
+    drain() {
+      for (const connection of connections) connection.drain();
+    },
+    destroy() {
+      for (const { socket } of connections) socket.destroy();
+    },
+    openConnections: () => connections.size,
+  };
+}
