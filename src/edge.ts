@@ -3,13 +3,17 @@
  * Owns: building the two halves, keeping and serving, and the companions from one checked configuration; joining them.
  * Never: decides anything that a room could decide.
  */
-import type { Addresses } from "./cluster/contract.ts";
+import { fileURLToPath } from "node:url";
+import type { Addresses, Serving } from "./cluster/contract.ts";
+import { countWorkers } from "./cluster/count.ts";
+import { createWorkers } from "./cluster/workers.ts";
 import type { Config } from "./config/model.ts";
 import { localRootFile } from "./issuing.ts";
 import type { Companion } from "./keeping/companion.ts";
 import { createKeeping } from "./keeping/keeping.ts";
 import { createPorts } from "./keeping/ports.ts";
 import type { Logger } from "./observe/log.ts";
+import { systemClock } from "./core/time.ts";
 import { createMetrics } from "./observe/metrics.ts";
 import { createServing } from "./serving.ts";
 import { createFallback } from "./tls/fallback.ts";
@@ -35,6 +39,9 @@ export interface Edge {
   destroy(): void;
 }
 
+/** Beside this file, from source as from dist/. */
+const WORKER = fileURLToPath(import.meta.resolve(`./worker${import.meta.filename.endsWith(".ts") ? ".ts" : ".js"}`));
+
 /** @throws GATEHOUSE_ALREADY_RUNNING, GATEHOUSE_PORT_*, GATEHOUSE_STORAGE_FAILED; nothing is left open then */
 export async function startEdge(first: Config, { log, version, load }: EdgeOptions): Promise<Edge> {
   const metrics = createMetrics({ version });
@@ -52,7 +59,19 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
   });
   const tickets = createTicketKeys({ onRotate: (keys) => serving.setTicketKeys(keys) });
   const fallback = await createFallback();
-  const serving = createServing(first, { keeper: keeping, ticketKeys: tickets.current(), fallback, log, metrics });
+  const beginning = { version, log: first.log, ticketKeys: tickets.current(), fallback };
+  const serving: Serving =
+    countWorkers(first) === 1
+      ? createServing(first, { keeper: keeping, ticketKeys: tickets.current(), fallback, log, metrics })
+      : createWorkers({
+          program: WORKER,
+          count: countWorkers,
+          keeper: keeping,
+          beginning,
+          log,
+          metrics,
+          clock: systemClock,
+        });
   try {
     await keeping.start(serving);
   } catch (error) {

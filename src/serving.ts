@@ -40,6 +40,8 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   let rules = createRules(first);
   let { limits } = first;
   let names: ReadonlySet<string> = new Set();
+  /** Of a configuration that is being taken: what is issued meanwhile is for them, too. */
+  let coming: ReadonlySet<string> = names;
   let access = createAccessLog(log, { enabled: first.log.access });
   let isDraining = false;
 
@@ -90,13 +92,21 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     async apply(next) {
       const nextRules = createRules(next);
       const nextNames = new Set(next.sites.map((site) => site.name));
+      coming = nextNames;
       const fresh = [...nextNames].filter((name) => !names.has(name));
       for (const name of fresh.slice(0, READ_AHEAD)) {
         const bundle = await keeper.bundle(name);
-        if (bundle !== undefined) setBundle(bundle);
+        // One that was issued while we asked is newer.
+        if (bundle !== undefined && contexts.bundle(name) === undefined) setBundle(bundle);
       }
-      // Opens what is new before it closes what is gone; when a port is taken, nothing has changed yet.
-      await front.relisten(next.listen);
+      try {
+        // Opens what is new before it closes what is gone; when a port is taken, nothing has changed yet.
+        await front.relisten(next.listen);
+      } catch (error) {
+        coming = names;
+        for (const name of nextNames) if (!names.has(name)) contexts.remove(name);
+        throw error;
+      }
       const last = names;
       rules = nextRules;
       limits = next.limits;
@@ -114,13 +124,16 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       }
     },
     setBundle(bundle) {
-      if (!names.has(bundle.name)) return;
+      if (!names.has(bundle.name) && !coming.has(bundle.name)) return;
       arrivals.forget(bundle.name);
       setBundle(bundle);
     },
     setTicketKeys: (keys) => front.setTicketKeys(keys),
     addresses: () => front.addresses(),
     openConnections: () => front.openConnections(),
+    workers: () => [],
+    problems: () => [],
+    numbers: () => Promise.resolve([]),
     async drain({ withinMs }) {
       isDraining = true;
       await front.drain({ withinMs });

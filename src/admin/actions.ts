@@ -26,6 +26,14 @@ export interface StatusReport {
   quarantined: readonly { name: string; finding: string }[];
   certificates: { valid: number; pending: number; expired: number; refused: number };
   openConnections: number;
+  /** Worker processes; none when one process does everything. Connections are as of a second ago. */
+  workers: readonly {
+    pid: number;
+    startedAt: number;
+    openConnections: number;
+    restarts: number;
+    state: "serving" | "starting" | "waiting";
+  }[];
   lastReload: LastReload | undefined;
 }
 

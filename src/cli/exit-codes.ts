@@ -58,6 +58,7 @@ const EXIT_OF = {
   GATEHOUSE_NOT_RUNNING: EXIT.notRunning,
   GATEHOUSE_ALREADY_RUNNING: EXIT.cannotCreate,
   GATEHOUSE_ADMIN_FORBIDDEN: EXIT.notAllowed,
+  GATEHOUSE_WORKER_FAILED: EXIT.failed,
   GATEHOUSE_ADMIN_FAILED: EXIT.failed,
 } as const satisfies Record<ErrorCode, number>;
 

@@ -21,7 +21,7 @@ export interface RunOptions {
 export async function runCommand(options: RunOptions): Promise<number> {
   const load = () => loadConfig(options.config, { env: process.env, quarantine: true });
   const { config, digest, warnings } = await load();
-  const log = createLog({ level: config.log.level, pretty: config.log.pretty });
+  const log = createLog({ level: config.log.level, pretty: config.log.pretty, isShared: config.workers !== 1 });
   const warn = (findings: readonly Finding[]) => {
     for (const finding of findings) log.warn({ event: "config.warning" }, findingText(finding));
   };

@@ -52,6 +52,7 @@ function asJson(report: StatusReport): Record<string, unknown> {
     ...rest,
     startedAt: isoTime(startedAt),
     uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
+    workers: report.workers.map((worker) => ({ ...worker, startedAt: isoTime(worker.startedAt) })),
     sites: report.sites.map((site) => ({ ...site, redirect: site.redirect ?? null })),
     lastReload: lastReload === undefined ? null : { ...lastReload, at: isoTime(lastReload.at) },
   };
@@ -69,6 +70,7 @@ function asText(report: StatusReport, { out }: Terminal): string {
       report.listeners.map(({ kind, host, port }) => `${kind} ${address(host, port)}`).join(", ") || "nowhere",
     ],
     ["Clients", `${report.openConnections} connections`],
+    ...report.workers.map((worker, at): [string, string] => [at === 0 ? "Workers" : "", workerText(worker, now)]),
     ["Certificates", counts.map(([state, count]) => `${count} ${state}`).join(", ") || "none"],
     ["Last reload", reloadText(report, now)],
   ];
@@ -83,6 +85,12 @@ function asText(report: StatusReport, { out }: Terminal): string {
     text += `\n${paint(out, "red", "left out")} ${harmless(name)}\n${harmless(finding)}\n`;
   }
   return text;
+}
+
+function workerText(worker: StatusReport["workers"][number], now: number): string {
+  if (worker.state !== "serving") return `${worker.state}, ${worker.restarts} restarts`;
+  const { pid, openConnections, restarts, startedAt } = worker;
+  return `pid ${pid}, ${openConnections} connections, up ${span(now - startedAt)}, ${restarts} restarts`;
 }
 
 function reloadText({ lastReload }: StatusReport, now: number): string {

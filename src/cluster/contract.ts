@@ -4,6 +4,7 @@
  * Never: does either.
  */
 import type { Config } from "../config/model.ts";
+import type { Families } from "../observe/families.ts";
 import type { CertificateBundle } from "../storage/bundles.ts";
 
 export interface Bound {
@@ -16,12 +17,23 @@ export interface Addresses {
   http: Bound[];
 }
 
+/** One worker process. Times in ms since 1970. */
+export interface WorkerReport {
+  pid: number;
+  startedAt: number;
+  openConnections: number;
+  /** How often this place had to be filled again since the start. */
+  restarts: number;
+  state: "serving" | "starting" | "waiting";
+}
+
 /** The half that clients meet: listeners, TLS, lanes, targets, access log. It reads no disk and orders nothing. */
 export interface Serving {
   /**
    * Serve this configuration from now on, listeners included. The first call starts.
    *
-   * @throws GATEHOUSE_PORT_IN_USE, GATEHOUSE_PORT_FORBIDDEN, GATEHOUSE_LISTEN_FAILED: then nothing has changed
+   * @throws GATEHOUSE_PORT_IN_USE, GATEHOUSE_PORT_FORBIDDEN, GATEHOUSE_LISTEN_FAILED, GATEHOUSE_WORKER_FAILED: then
+   *   nothing has changed
    */
   apply(config: Config): Promise<void>;
   /** A certificate was issued: new handshakes get it. One that cannot be used is logged, and the one before it stays. */
@@ -30,12 +42,19 @@ export interface Serving {
   setTicketKeys(keys: Buffer): void;
   /** What is really listened on (port 0 resolved). */
   addresses(): Addresses;
+  /** With workers as of their last pulse, a second ago. */
   openConnections(): number;
+  /** Empty when this process serves by itself. */
+  workers(): readonly WorkerReport[];
+  /** What keeps it from serving, in words; empty when all is well. */
+  problems(): readonly string[];
+  /** The numbers of other processes, to be added to those of this one. Never rejects. */
+  numbers(): Promise<readonly Families[]>;
   /** No new connections; what is under way has this long. */
   drain(options: { withinMs: number }): Promise<void>;
   /** Everything of a client goes now. */
   destroy(): void;
-  /** The rest: targets, timers. After `drain`, or after an `apply` that failed at the start. Idempotent. */
+  /** The rest: targets, timers, processes. After `drain`, or after an `apply` that failed at the start. Idempotent. */
   close(): void;
 }
 
@@ -43,7 +62,7 @@ export interface Serving {
 export interface Keeper {
   /** What is stored for a site's name; undefined when nothing whole is. Never rejects: a failure is logged there. */
   bundle(name: string): Promise<CertificateBundle | undefined>;
-  /** The key authorization for port 80, or undefined for 404. Never rejects. */
+  /** The key authorization for port 80, or undefined for 404. */
   answerChallenge(host: string, token: string): Promise<string | undefined>;
   /** Key and certificate (PEM) that prove a name on port 443 (RFC 8737), while an order is open. Never rejects. */
   challengeCertificate(serverName: string): Promise<{ keyPem: string; certificatePem: string } | undefined>;

@@ -5,7 +5,7 @@
  */
 import type { Path } from "./findings.ts";
 
-const TOP = ["workers", "duckdns", "ddns", "dns", "router", "status", "notify", "storage", "cluster", "doctor"];
+const TOP = ["duckdns", "ddns", "dns", "router", "status", "notify", "storage", "cluster", "doctor"];
 const ACME = ["fallback", "dns"];
 const SITE = [
   "allow",

@@ -14,7 +14,7 @@ import type { Resolver } from "./secrets.ts";
 /** Far above what a home needs, and what one process could hold. */
 const MANY = 100_000;
 
-export const limitsSchema = block("What clients may take; docs/limits.md has the reasons. Per process.", {
+export const limitsSchema = block("What clients may take; docs/limits.md has the reasons.", {
   exempt: oneOrMany(
     "The owner's own addresses: not limited per address, served from the reserve, never shed. Addresses, networks, or loopback, private, lan.",
     leaf({ doc: "An address, a network or a word.", json: { type: "string" } }, readPeers),

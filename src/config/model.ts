@@ -83,7 +83,7 @@ export interface AcmeConfig {
 }
 
 /**
- * What a stranger may take of us. Per process; sizes in bytes. Each has its reason in docs/limits.md and its name in
+ * What a stranger may take of us. Sizes in bytes. Each has its reason in docs/limits.md and its name in
  * `gatehouse_limit_reached_total`.
  */
 export interface LimitsConfig {
@@ -173,6 +173,8 @@ export interface Config {
   state: string;
   /** Absolute path of the admin socket. */
   admin: string;
+  /** Processes that serve; 1 is this one alone. */
+  workers: number | "auto";
   acme: AcmeConfig;
   sites: readonly SiteConfig[];
   ports: readonly PortConfig[];

@@ -22,6 +22,7 @@ export function writtenOut(config: Config, references: ReadonlyMap<string, strin
     trustedProxies: config.trustedProxies,
     limits: limitsOut(config.limits),
     drain: formatDuration(config.drainMs),
+    workers: config.workers,
     acme: acmeOut(config.acme, hide),
     sites: Object.fromEntries(config.sites.map((site) => [site.name, siteOut(site, hide)])),
     ports:

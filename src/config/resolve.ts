@@ -60,6 +60,7 @@ export async function resolveConfig(
       file: resolve(file),
       listen: declared.listen,
       ...resolvePaths(file, declared, resolver),
+      workers: declared.workers,
       acme,
       sites,
       ports,

@@ -24,6 +24,7 @@ import {
 import { limitsSchema } from "./limits.ts";
 import { portsSchema } from "./ports.ts";
 import { headerRefusal, prefixRefusal, readCa, readRedirect, readShare, readTarget } from "./readings.ts";
+import { workersSchema } from "./workers.ts";
 
 const LISTEN_JSON = { type: "string" };
 const listenAddress = leaf({ doc: "Where to listen.", json: LISTEN_JSON }, readListenAddress);
@@ -195,6 +196,7 @@ export const configSchema = z.strictObject({
   ),
   limits: limitsSchema,
   drain: duration({ doc: "How long running requests may take after SIGTERM.", default: "30s", min: "0s", max: "1h" }),
+  workers: workersSchema,
   acme: block("Who signs the certificates.", {
     ca: leaf(
       {

@@ -58,6 +58,7 @@ export const ERROR_CODES = {
   GATEHOUSE_NOT_RUNNING: { source: "operator", retry: "never" },
   GATEHOUSE_ALREADY_RUNNING: { source: "operator", retry: "never" },
   GATEHOUSE_ADMIN_FORBIDDEN: { source: "operator", retry: "never" },
+  GATEHOUSE_WORKER_FAILED: { source: "edge", retry: "later" },
   GATEHOUSE_ADMIN_FAILED: { source: "edge", retry: "never" },
 } as const satisfies Record<string, { source: ErrorSource; retry: RetryRule }>;
 

@@ -18,7 +18,7 @@ export interface AnswerSources {
   version: string;
   startedAt: number;
   config(): Config;
-  serving: Pick<Serving, "addresses" | "openConnections">;
+  serving: Pick<Serving, "addresses" | "openConnections" | "workers" | "problems">;
   isListening(): boolean;
   isDraining(): boolean;
   metricsBound(): Bound | undefined;
@@ -35,6 +35,7 @@ export function createAnswers(sources: AnswerSources): Omit<AdminActions, keyof 
       const problems = [
         ...(sources.isDraining() ? ["Gatehouse is draining"] : []),
         ...(sources.isListening() ? [] : ["the listeners are not open yet"]),
+        ...serving.problems(),
       ];
       return { ok: problems.length === 0, problems };
     },
@@ -62,6 +63,7 @@ export function createAnswers(sources: AnswerSources): Omit<AdminActions, keyof 
         quarantined: config.quarantined,
         certificates: countStates(sources.certificates()),
         openConnections: serving.openConnections(),
+        workers: serving.workers(),
         lastReload: sources.lastReload(),
       };
     },

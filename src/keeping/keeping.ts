@@ -10,6 +10,7 @@ import { createChallenges } from "../acme/challenges.ts";
 import type { AdminActions, CompanionActions } from "../admin/actions.ts";
 import { createAdminServer } from "../admin/server.ts";
 import type { Bound, Keeper, Serving } from "../cluster/contract.ts";
+import { countWorkers } from "../cluster/count.ts";
 import type { Config, ListenAddress } from "../config/model.ts";
 import { errorText } from "../core/errors.ts";
 import { systemClock } from "../core/time.ts";
@@ -94,8 +95,15 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
   /** Opens what is asked for when it is another one; closing the old and taking the new is the second step. */
   async function openObserving(wanted: ListenAddress | undefined): Promise<Observing | undefined> {
     if (wanted === undefined || isDeepStrictEqual(wanted, observing?.wanted)) return undefined;
-    const readiness = () => ({ isListening, isConfigured: true, isDraining });
-    const server = createObserveServer({ metrics, readiness, log });
+    const server = createObserveServer({
+      metrics: { scrape: async () => metrics.scrape(await serving?.numbers()) },
+      readiness: () => ({
+        isListening: isListening && serving?.problems().length === 0,
+        isConfigured: true,
+        isDraining,
+      }),
+      log,
+    });
     return { server, wanted, bound: await server.listen(wanted) };
   }
 
@@ -125,10 +133,15 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     }
     scheduler.setNames(namesOf(next));
     await tellCompanions();
-    const fixed = (one: Config) => ({ state: one.state, admin: one.admin, "log.format": one.log.pretty });
-    if (!isDeepStrictEqual(fixed(next), fixed(last))) {
-      const keys = Object.keys(fixed(next));
-      log.warn({ event: "config.needs_restart", keys }, "a change of one of these takes effect at the next start");
+    const keys = [
+      ...(next.state === last.state ? [] : ["state"]),
+      ...(next.admin === last.admin ? [] : ["admin"]),
+      ...(next.log.pretty === last.log.pretty ? [] : ["log.format"]),
+      // A process that serves by itself stays one; workers become more and fewer at any time.
+      ...(serving?.workers().length === 0 && countWorkers(next) > 1 ? ["workers"] : []),
+    ];
+    if (keys.length > 0) {
+      log.warn({ event: "config.needs_restart", keys }, "these changes take effect at the next start");
     }
   }
 

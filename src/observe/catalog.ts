@@ -138,7 +138,18 @@ export const CATALOG = {
     kind: "gauge",
     help: "When a configuration was last taken.",
     labels: [],
-    workers: "max",
+    workers: "first",
+  },
+  gatehouse_workers_serving: {
+    kind: "gauge",
+    help: "Worker processes that serve now; 0 when one process does everything.",
+    labels: [],
+    workers: "first",
+  },
+  gatehouse_workers_lost_total: {
+    kind: "counter",
+    help: "Worker processes that were replaced: ended by themselves, hung, or failed to start.",
+    labels: ["reason"],
   },
   gatehouse_build_info: {
     kind: "gauge",

@@ -19,12 +19,16 @@ export interface LineSink extends DestinationStream {
 const MAX_WAITING = 8_000_000;
 /** A non-blocking pipe that is full says EAGAIN; there is no event for "writable" on a bare descriptor. */
 const RETRY_MS = 25;
+/** POSIX (write, PIPE_BUF) keeps this many to a pipe in one piece, whoever else writes. */
+const UNTORN_BYTES = 4_096;
+const NEWLINE = 0x0a;
 /** Last lines are worth this much of a stop and no more. */
 const EXIT_WITHIN_MS = 500;
 
 const isFull = (error: NodeJS.ErrnoException): boolean => error.code === "EAGAIN" || error.code === "EBUSY";
 
-export function createLineSink(fd: number): LineSink {
+/** `isShared`: other processes write there, too, so whole lines go in pieces that the kernel does not tear. */
+export function createLineSink(fd: number, { isShared } = { isShared: false }): LineSink {
   let waiting = "";
   let dropped = 0;
   let isWriting = false;
@@ -52,7 +56,7 @@ export function createLineSink(fd: number): LineSink {
   };
 
   const put = (bytes: Buffer): void => {
-    write(fd, bytes, (error, count) => {
+    write(fd, isShared ? wholeLines(bytes) : bytes, (error, count) => {
       if (error !== null && isFull(error)) {
         setTimeout(put, RETRY_MS, bytes);
         return;
@@ -85,7 +89,7 @@ export function createLineSink(fd: number): LineSink {
   };
 
   process.on("exit", () => {
-    if (!isGone && waiting !== "") writeLast(fd, Buffer.from(waiting), isWriting);
+    if (!isGone && waiting !== "") writeLast(fd, Buffer.from(waiting), { afterAnother: isWriting, isShared });
   });
 
   return {
@@ -108,17 +112,25 @@ export function createLineSink(fd: number): LineSink {
   };
 }
 
+/** What fits into one untearable write and ends with a line; a line longer than that goes alone. */
+function wholeLines(bytes: Buffer): Buffer {
+  if (bytes.length <= UNTORN_BYTES) return bytes;
+  const end = bytes.lastIndexOf(NEWLINE, UNTORN_BYTES - 1);
+  const cut = (end < 0 ? bytes.indexOf(NEWLINE) : end) + 1;
+  return cut === 0 ? bytes : bytes.subarray(0, cut);
+}
+
 /** In the exit handler nothing asynchronous runs any more, but the pool's threads do. */
-function writeLast(fd: number, bytes: Buffer, afterAnother: boolean): void {
+function writeLast(fd: number, bytes: Buffer, how: { afterAnother: boolean; isShared: boolean }): void {
   const pause = (ms: number): void => {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
   };
   const deadline = Date.now() + EXIT_WITHIN_MS;
-  if (afterAnother) pause(RETRY_MS);
+  if (how.afterAnother) pause(RETRY_MS);
   let rest = bytes;
   while (rest.length > 0 && Date.now() < deadline) {
     try {
-      rest = rest.subarray(writeSync(fd, rest));
+      rest = rest.subarray(writeSync(fd, how.isShared ? wholeLines(rest) : rest));
     } catch (error) {
       if (!isFull(error as NodeJS.ErrnoException)) return;
       pause(RETRY_MS);

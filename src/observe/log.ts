@@ -18,11 +18,16 @@ const STDOUT = 1;
 export function createLog(options: {
   level: string;
   pretty: "auto" | boolean;
+  /** Other processes write to the same standard output. Default false. */
+  isShared?: boolean;
   /** Default: standard output. */
   destination?: NodeJS.WritableStream;
 }): Logger {
   const isPretty = options.pretty === "auto" ? isTerminal(options.destination) : options.pretty;
-  const destination = options.destination === undefined ? createLineSink(STDOUT) : guarded(options.destination);
+  const destination =
+    options.destination === undefined
+      ? createLineSink(STDOUT, { isShared: options.isShared ?? false })
+      : guarded(options.destination);
   const log = pino(
     {
       level: options.level,

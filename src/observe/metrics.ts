@@ -3,10 +3,11 @@
  * Owns: every number behind /metrics, its labels and their bounds; the prom-client registry.
  * Never: takes a label from a request: sites and targets come from the configuration, the rest folds into `_other`.
  */
-import { Registry, collectDefaultMetrics } from "prom-client";
+import { AggregatorRegistry, Registry, collectDefaultMetrics } from "prom-client";
 import { systemClock, type Clock } from "../core/time.ts";
 import type { ExchangeRecord } from "./access-log.ts";
 import type { MetricName } from "./catalog.ts";
+import type { Families } from "./families.ts";
 import { exposeFamily, Tally, type Sample } from "./cells.ts";
 import { LIMITS, type LimitName } from "./limit-names.ts";
 import { SiteTally } from "./site-tally.ts";
@@ -41,8 +42,13 @@ export interface Metrics {
   reload(ok: boolean): void;
   /** Asked at each scrape for the forwarded ports; their keys come from the configuration. */
   watchPorts(read: () => Iterable<PortSample>): void;
-  /** The text of /metrics and its content type. */
-  scrape(): Promise<{ contentType: string; body: string }>;
+  /** Worker processes that serve now, and those that were lost. */
+  workers(serving: number): void;
+  workerLost(reason: "ended" | "hung" | "failed"): void;
+  /** All numbers of this process, to be sent to another. */
+  families(): Promise<Families>;
+  /** The text of /metrics and its content type; `others` are the numbers of other processes, added to these. */
+  scrape(others?: readonly Families[]): Promise<{ contentType: string; body: string }>;
 }
 
 export interface PortSample {
@@ -106,6 +112,9 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
   const failures = tallyOf("gatehouse_acme_consecutive_failures");
   const reloadOk = tallyOf("gatehouse_config_last_reload_successful");
   const reloadAt = tallyOf("gatehouse_config_last_reload_success_timestamp_seconds");
+  const workersServing = tallyOf("gatehouse_workers_serving");
+  const workersLost = tallyOf("gatehouse_workers_lost_total");
+  workersServing.set([], [], 0);
   const acmeReasons = new Set<string>();
   /** Label of each certificate that is shown now, by name. */
   const sourceOf = new Map<string, string>();
@@ -194,8 +203,14 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
     watchPorts(read) {
       readPorts = read;
     },
-    async scrape() {
-      return { contentType: registry.contentType, body: await registry.metrics() };
+    workers: (serving) => workersServing.set([], [], serving),
+    workerLost: (reason) => workersLost.add(["reason"], [reason]),
+    families: () => registry.getMetricsAsJSON(),
+    async scrape(others = []) {
+      if (others.length === 0) return { contentType: registry.contentType, body: await registry.metrics() };
+      // This process comes first: `first` is what the catalog says of what it alone knows.
+      const all = AggregatorRegistry.aggregate([await registry.getMetricsAsJSON(), ...others]);
+      return { contentType: registry.contentType, body: await all.metrics() };
     },
   };
   // A process that runs has taken its configuration.

@@ -21,7 +21,7 @@ const LEVELS: Record<string, number> = Object.fromEntries(
     ["issuing"],
     // The two halves of an edge, which meet in edge alone: the only file that sees every room.
     ["keeping", "serving"],
-    ["edge"],
+    ["edge", "worker"],
     ["cli"],
   ].flatMap((rooms, level) => rooms.map((room) => [room, level])),
 );

@@ -64,6 +64,35 @@ test(
   },
 );
 
+test("SIGHUP takes the file again, with what it names that the watch cannot see, and a wrong file changes nothing", async (t) => {
+  const folder = await temporaryFolder(t);
+  const mail = join(folder, "mail.txt");
+  await writeFile(mail, "me@home.test\n");
+  const config = (site: string) =>
+    configText(folder, `acme: { ca: local, email: "file:${mail}" }\nsites:\n  ${site}: demo\n`);
+  const gatehouse = await startGatehouse(t, { folder, config: config("one.localhost") });
+  const ask = async (name: string) =>
+    (await runProgram("curl", ["-sk", "-o", "/dev/null", `https://${name}:${gatehouse.httpsPort}/`])).code;
+  await gatehouse.line("certificate.issued");
+  assert.equal(await ask("one.localhost"), 0);
+
+  // Only what the file points to: the watch sees no change, SIGHUP looks.
+  await writeFile(mail, "no address\n");
+  process.kill(gatehouse.pid, "SIGHUP");
+  const refused = await gatehouse.line("config.reload_failed");
+  assert.equal(refused["trigger"], "SIGHUP");
+  assert.match(String(refused["reason"]), /is not an e-mail address/);
+  assert.equal(await ask("one.localhost"), 0);
+
+  await writeFile(mail, "you@home.test\n");
+  await writeFile(gatehouse.configFile, config("two.localhost"));
+  process.kill(gatehouse.pid, "SIGHUP");
+  await gatehouse.line("config.reloaded", (line) => line["trigger"] === "SIGHUP");
+  await gatehouse.line("certificate.issued", (line) => line["name"] === "two.localhost");
+  assert.equal(await ask("two.localhost"), 0);
+  assert.notEqual(await ask("one.localhost"), 0, "it is no longer a site");
+});
+
 test("SIGTERM lets a running answer finish, a second signal leaves at once", async (t) => {
   const folder = await temporaryFolder(t);
   let finish: (() => void) | undefined;

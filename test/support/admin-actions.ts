@@ -33,6 +33,7 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
         quarantined: [{ name: "bad.example.org", finding: "gatehouse.yaml:9:5  sites  unknown key" }],
         certificates: { valid: 1, pending: 1, expired: 0, refused: 0 },
         openConnections: 12,
+        workers: [{ pid: 4712, startedAt: now - 2 * HOUR, openConnections: 12, restarts: 1, state: "serving" }],
         lastReload: undefined,
       }),
     certificates: () =>

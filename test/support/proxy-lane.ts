@@ -63,6 +63,7 @@ export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Confi
     listen: { https: [], http: [] },
     state: "",
     admin: "",
+    workers: 1,
     acme: {
       email: undefined,
       caName: "local",
@@ -134,6 +135,9 @@ export function laneContext(
     acmeOrder: () => {},
     acmeConsecutiveFailures: () => {},
     reload: () => {},
+    workers: () => {},
+    workerLost: () => {},
+    families: () => Promise.resolve([]),
     scrape: () => Promise.resolve({ contentType: "", body: "" }),
   };
   const rules = createRules(config);

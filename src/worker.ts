@@ -1,0 +1,20 @@
+/**
+ * What is a worker process?
+ * Owns: the program that node:cluster forks: the serving half with a log and numbers of its own.
+ * Never: reads the configuration, storage or a command line: it is told everything.
+ */
+import { workForPrimary } from "./cluster/worker.ts";
+import { createLog } from "./observe/log.ts";
+import { createMetrics, type Metrics } from "./observe/metrics.ts";
+import { createServing } from "./serving.ts";
+
+let metrics: Metrics | undefined;
+
+workForPrimary({
+  createServing(first, { version, log: settings, ticketKeys, fallback }, keeper) {
+    const log = createLog({ level: settings.level, pretty: settings.pretty, isShared: true });
+    metrics = createMetrics({ version });
+    return createServing(first, { keeper, ticketKeys, fallback, log, metrics });
+  },
+  families: async () => (await metrics?.families()) ?? [],
+});
