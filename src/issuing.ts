@@ -6,11 +6,15 @@
 import { join } from "node:path";
 import type { AlpnChallenges } from "./acme/challenge-alpn.ts";
 import type { Challenges } from "./acme/challenges.ts";
+import { createDnsSolver } from "./acme/challenge-dns.ts";
 import { createIssuer, type Issuer } from "./acme/issue.ts";
 import { type Solver, createHttpSolver } from "./acme/solver.ts";
 import { createScheduler, type Scheduler } from "./acme/scheduler.ts";
 import type { Config } from "./config/model.ts";
 import { systemClock } from "./core/time.ts";
+import { createPropagation } from "./dns/propagation.ts";
+import { createDnsProvider } from "./dns/providers.ts";
+import { createZones } from "./dns/zones.ts";
 import type { Logger } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import type { BundleStore, CertificateBundle } from "./storage/bundles.ts";
@@ -34,18 +38,21 @@ export function localRootFile(config: Config): string | undefined {
   return config.acme.directoryUrl === undefined ? join(config.state, LOCAL_ROOT_KEY) : undefined;
 }
 
+/** After a crash an order is taken up again and tidies up itself; this is for those that are not. */
+const TIDY_EVERY_MS = 20 * 60_000;
+
 /** What of a configuration concerns certificates: when it is the same after a reload, orders under way go on. */
-export function issuingFacts({ acme, listen }: Config): unknown {
-  return { acme, http: listen.http.length > 0, https: listen.https.length > 0 };
+export function issuingFacts({ acme, dns, listen }: Config): unknown {
+  return { acme, dns, http: listen.http.length > 0, https: listen.https.length > 0 };
 }
 
 /** A scheduler that already knows which CA to ask; hand it names to start it. */
 export function createIssuing(config: Config, tools: IssuingTools): Scheduler {
   const { acme } = config;
-  const { issue } = acme.directoryUrl === undefined ? embeddedCa(tools) : acmeCa(acme.directoryUrl, config, tools);
-  return createScheduler({
+  const issuer = acme.directoryUrl === undefined ? embeddedCa(tools) : acmeCa(acme.directoryUrl, config, tools);
+  const scheduler = createScheduler({
     ca: acme.directoryUrl ?? "local",
-    issue,
+    issue: (name, reason, signal) => issuer.issue(name, reason, signal),
     bundles: tools.bundles,
     storage: tools.storage,
     clock: systemClock,
@@ -53,6 +60,15 @@ export function createIssuing(config: Config, tools: IssuingTools): Scheduler {
     metrics: tools.metrics,
     renewAtShare: acme.renewAtShare,
   });
+  const tidying = setInterval(() => void issuer.tidy(), TIDY_EVERY_MS);
+  tidying.unref();
+  return {
+    ...scheduler,
+    async stop() {
+      clearInterval(tidying);
+      await scheduler.stop();
+    },
+  };
 }
 
 function acmeCa(directoryUrl: string, config: Config, tools: IssuingTools): Issuer {
@@ -78,11 +94,17 @@ function acmeCa(directoryUrl: string, config: Config, tools: IssuingTools): Issu
 }
 
 /** Which challenges can be met here at all. */
-function solversFor({ listen }: Config, { challenges, alpn }: IssuingTools): Solver[] {
-  return [
-    ...(listen.http.length > 0 ? [createHttpSolver(challenges)] : []),
-    ...(listen.https.length > 0 ? [alpn] : []),
-  ];
+function solversFor({ listen, acme, dns }: Config, { challenges, alpn, storage, log }: IssuingTools): Solver[] {
+  const solvers: Solver[] = [];
+  if (listen.http.length > 0) solvers.push(createHttpSolver(challenges));
+  if (listen.https.length > 0) solvers.push(alpn);
+  if (acme.dns !== undefined) {
+    const zones = createZones(dns);
+    const propagation = createPropagation({ zones, log, withinMs: dns.propagationMs });
+    const provider = createDnsProvider(acme.dns);
+    solvers.push(createDnsSolver({ provider, zones, propagation, storage, clock: systemClock, log }));
+  }
+  return solvers;
 }
 
 function embeddedCa({ storage, bundles, log, onIssued }: IssuingTools): Issuer {

@@ -5,8 +5,8 @@
  */
 import type { Path } from "./findings.ts";
 
-const TOP = ["duckdns", "ddns", "dns", "router", "status", "notify", "storage", "cluster", "doctor"];
-const ACME = ["fallback", "dns"];
+const TOP = ["ddns", "router", "status", "notify", "storage", "cluster", "doctor"];
+const ACME = ["fallback"];
 const SITE = [
   "allow",
   "deny",

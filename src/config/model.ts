@@ -60,6 +60,29 @@ export interface SiteConfig {
   responseHeaders: ReadonlyMap<string, string | null>;
 }
 
+/** Who writes into a zone. The same shape as `ProviderSettings` in dns/contract. */
+export type DnsProviderConfig =
+  | { kind: "duckdns"; token: string; domain: string | undefined; url: string }
+  | { kind: "cloudflare"; token: string; url: string }
+  | { kind: "desec"; token: string; url: string }
+  | {
+      kind: "rfc2136";
+      server: { host: string; port: number };
+      zone: string | undefined;
+      key: { name: string; algorithm: "hmac-sha256" | "hmac-sha384" | "hmac-sha512"; secret: string } | undefined;
+    }
+  | { kind: "hook"; command: readonly string[]; timeoutMs: number };
+
+export interface DnsConfig {
+  /** All that are set up; at most one of each kind. */
+  providers: readonly DnsProviderConfig[];
+  /** Empty: those of the system. */
+  resolvers: readonly { host: string; port: number }[];
+  /** Empty: the zone's own. */
+  nameServers: readonly { host: string; port: number }[];
+  propagationMs: number;
+}
+
 export interface AcmeConfig {
   email: string | undefined;
   /** The name written (`local`, `letsencrypt`, …) or `custom`. */
@@ -72,7 +95,9 @@ export interface AcmeConfig {
   isPublic: boolean;
   /** External account binding (RFC 8555 §7.3.4). */
   eab: { kid: string; hmacKey: string } | undefined;
-  challenge: "auto" | "http-01" | "tls-alpn-01";
+  challenge: "auto" | "http-01" | "tls-alpn-01" | "dns-01";
+  /** Who proves names by dns-01. */
+  dns: DnsProviderConfig | undefined;
   /** Sent when the CA advertises it. */
   profile: string | undefined;
   key: "p256" | "p384" | "rsa2048" | "rsa4096";
@@ -176,6 +201,7 @@ export interface Config {
   /** Processes that serve; 1 is this one alone. */
   workers: number | "auto";
   acme: AcmeConfig;
+  dns: DnsConfig;
   sites: readonly SiteConfig[];
   ports: readonly PortConfig[];
   /** Sites and ports that were left out, with the finding that says why (`file:line:column …`). The rest runs. */

@@ -7,6 +7,7 @@ import { Document } from "yaml";
 import { formatDuration, formatSize } from "../core/time.ts";
 import { listenText } from "./addresses.ts";
 import { limitsOut } from "./limits.ts";
+import { dnsOut } from "./resolve-dns.ts";
 import type { AcmeConfig, Config, RouteConfig, SiteConfig, TargetConfig } from "./model.ts";
 import { portOut } from "./ports.ts";
 
@@ -24,6 +25,7 @@ export function writtenOut(config: Config, references: ReadonlyMap<string, strin
     drain: formatDuration(config.drainMs),
     workers: config.workers,
     acme: acmeOut(config.acme, hide),
+    ...dnsOut(config.dns, hide),
     sites: Object.fromEntries(config.sites.map((site) => [site.name, siteOut(site, hide)])),
     ports:
       config.ports.length === 0
@@ -47,6 +49,7 @@ function acmeOut(acme: AcmeConfig, hide: Hide) {
     caRoots: hide(acme.caRoots),
     eab: acme.eab && { kid: acme.eab.kid, key: hide(acme.eab.hmacKey) },
     challenge: acme.challenge,
+    dns: acme.dns === undefined ? "auto" : acme.dns.kind === "hook" ? "dnsHook" : acme.dns.kind,
     profile: acme.profile,
     key: acme.key,
     preferredChain: acme.preferredChain,

@@ -55,7 +55,8 @@ function entries(block: JsonSchema, keys: readonly string[], values: Example["va
     const schema = block.properties?.[key];
     if (schema === undefined) throw new Error(`the reference shows ${key}, which the schema does not have`);
     const isOn = schema.default !== undefined || block.required?.includes(key) === true || key in values;
-    const lines = entry(key, schema, values[key] ?? schema.default ?? schema.examples?.[0]);
+    const example = schema.examples?.[0] ?? longForm(schema).examples?.[0];
+    const lines = entry(key, schema, values[key] ?? schema.default ?? example);
     return ["", ...comment(schema.description ?? ""), ...(isOn ? lines : lines.map((line) => `#${line}`))];
   });
 }

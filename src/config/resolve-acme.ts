@@ -11,7 +11,12 @@ import type { Resolver } from "./secrets.ts";
 /** Things that run but are probably not meant. */
 export type Warn = (path: readonly string[], what: string, remedy: string) => void;
 
-export async function resolveAcme({ acme }: Declared, resolver: Resolver, warn: Warn): Promise<AcmeConfig> {
+export async function resolveAcme(
+  { acme }: Declared,
+  dns: AcmeConfig["dns"],
+  resolver: Resolver,
+  warn: Warn,
+): Promise<AcmeConfig> {
   const { ca } = acme;
   const email = acme.email && (await resolver.secret(acme.email, ["email"]));
   if (email !== undefined && !/^[^\s@<>,]+@[^\s@<>,]+\.[^\s@<>,]+$/.test(email)) {
@@ -26,7 +31,16 @@ export async function resolveAcme({ acme }: Declared, resolver: Resolver, warn: 
   if (ca.directoryUrl === undefined && acme.caRoots !== undefined) {
     warn(["acme", "caRoots"], "the local CA is asked over no network, so this does nothing", "remove it");
   }
+  if (acme.challenge === "dns-01" && dns === undefined && ca.directoryUrl !== undefined && acme.dns === "auto") {
+    resolver.report(
+      ["challenge"],
+      "dns-01 needs a DNS provider, and none is set up",
+      "write the block of yours: duckdns, cloudflare, desec, rfc2136 or dnsHook",
+      "value",
+    );
+  }
   return {
+    dns,
     eab: await resolveEab(acme, resolver),
     challenge: acme.challenge,
     profile: acme.profile,

@@ -11,6 +11,7 @@ import { resolveLimits } from "./limits.ts";
 import type { AcmeConfig, Config, ListenAddress, SiteConfig } from "./model.ts";
 import { resolvePorts } from "./ports.ts";
 import { type Warn, resolveAcme } from "./resolve-acme.ts";
+import { chooseProvider, resolveDns } from "./resolve-dns.ts";
 import type { Declared } from "./schema.ts";
 import type { Resolver } from "./secrets.ts";
 import { resolveSite } from "./sites.ts";
@@ -31,7 +32,9 @@ export async function resolveConfig(
   hasProblems: (section: string) => boolean,
 ): Promise<Resolved> {
   const { declared } = judged;
-  const acme = await resolveAcme(declared, resolver.below(["acme"]), warn);
+  const dns = await resolveDns(declared, resolver);
+  const provider = chooseProvider(declared, dns, resolver);
+  const acme = await resolveAcme(declared, provider, resolver.below(["acme"]), warn);
   const areListenersKnown = !hasProblems("listen") && !hasProblems("metrics");
   const taken = areListenersKnown ? checkListeners(declared, resolver) : new Map<string, string>();
   const isHttpWanted = acme.challenge === "http-01" && acme.directoryUrl !== undefined;
@@ -62,6 +65,7 @@ export async function resolveConfig(
       ...resolvePaths(file, declared, resolver),
       workers: declared.workers,
       acme,
+      dns,
       sites,
       ports,
       trustedProxies,
@@ -122,7 +126,8 @@ function checkListeners({ listen, metrics }: Declared, resolver: Resolver): Map<
 const namePolicy = (acme: AcmeConfig | undefined): NamePolicy => ({
   publicCa: acme?.isPublic ?? false,
   // RFC 8555 leaves it open, but every CA proves a wildcard by DNS-01 alone.
-  canBeWildcard: acme === undefined || acme.directoryUrl === undefined,
+  canBeWildcard:
+    acme?.directoryUrl === undefined || (acme.dns !== undefined && ["auto", "dns-01"].includes(acme.challenge)),
 });
 
 async function resolveSites(

@@ -32,6 +32,8 @@ export const ERROR_CODES = {
   GATEHOUSE_ACME_SLOW: { source: "ca", retry: "later" },
   GATEHOUSE_ACME_CHALLENGE_FAILED: { source: "ca", retry: "later" },
   GATEHOUSE_ACME_BAD_CERTIFICATE: { source: "ca", retry: "later" },
+  GATEHOUSE_DNS_REFUSED: { source: "operator", retry: "never" },
+  GATEHOUSE_DNS_FAILED: { source: "edge", retry: "later" },
   GATEHOUSE_CERTIFICATE_PENDING: { source: "edge", retry: "later" },
   GATEHOUSE_CERTIFICATE_UNKNOWN_NAME: { source: "client", retry: "never" },
   // requests

@@ -83,7 +83,10 @@ function whyNoWildcard(text: string, base: string, policy: NamePolicy): CheckedN
     );
   }
   if (!(policy.canBeWildcard ?? !policy.publicCa)) {
-    return refuse("is a wildcard, which needs DNS-01, not available yet", "list each name as a site of its own");
+    return refuse(
+      "is a wildcard, which needs DNS-01 and a DNS provider",
+      "write the block of your provider (duckdns, cloudflare, desec, rfc2136, dnsHook), or list each name",
+    );
   }
   return undefined;
 }

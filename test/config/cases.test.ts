@@ -15,7 +15,7 @@ import { configAsYaml, writtenOut, type WrittenConfig } from "../../src/config/p
 const folder = join(import.meta.dirname, "cases");
 const LINE = "---- result\n";
 const FILE = "/srv/gatehouse.yaml";
-const ENV = { MAIL: "me@mail.test", EMPTY: "" };
+const ENV = { MAIL: "me@mail.test", EMPTY: "", TSIG: "bm90IHRoZSBzZWNyZXQ=", HMAC: "bm90LXRoZS1obWFjLWtleQ" };
 const rootPem = readFileSync(join(import.meta.dirname, "data/root.pem"), "utf8");
 const FILES: Record<string, string> = {
   "/srv/root.pem": rootPem,

@@ -1,0 +1,51 @@
+/**
+ * How is DuckDNS told?
+ * Owns: its one update address (https://www.duckdns.org/spec.jsp), the one TXT record that a whole name has there.
+ * Never: asks oftener than it must: it is a gift of volunteers.
+ */
+import { type DnsProvider, type ProviderSettings, SHORT_TTL } from "./contract.ts";
+import { failed, quoted, refused } from "./refusals.ts";
+import { callWeb } from "./web-call.ts";
+
+type Settings = Extract<ProviderSettings, { kind: "duckdns" }>;
+
+const SUFFIX = ".duckdns.org";
+const HINT = "Check duckdns.token and the name: both stand on the page of your DuckDNS account.";
+
+export function createDuckDns(settings: Settings): DnsProvider {
+  /** Whatever stands below it, there is one name and one TXT record: `_acme-challenge.a.myhome.duckdns.org` → `myhome`. */
+  function domainOf(name: string): string {
+    if (name.endsWith(SUFFIX)) return name.slice(0, -SUFFIX.length).split(".").at(-1) ?? "";
+    if (settings.domain !== undefined) return settings.domain;
+    throw refused(
+      `${name} is no name of DuckDNS`,
+      "A name of your own domain needs a CNAME record of _acme-challenge to _acme-challenge.myhome.duckdns.org.",
+    );
+  }
+
+  async function update(name: string, what: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void> {
+    const url = new URL("/update", settings.url);
+    url.search = new URLSearchParams({
+      domains: domainOf(name),
+      token: settings.token,
+      ...what,
+      verbose: "true",
+    }).toString();
+    const { text } = await callWeb({ provider: "DuckDNS", hint: HINT, url }, signal);
+    const [verdict = ""] = text.split("\n");
+    if (verdict.trim() === "OK") return;
+    // Status 200 and KO: a wrong token, or a name that is not this account's.
+    if (verdict.trim() === "KO") throw refused(`DuckDNS did not take the change of ${name}`, HINT);
+    throw failed(`DuckDNS answered ${quoted(text) || "nothing"}`);
+  }
+
+  return {
+    kind: "duckdns",
+    oneAtATimeMs: SHORT_TTL * 1_000,
+    present: (name, value, signal) => update(name, { txt: value }, signal),
+    // There is one value at a time, and `clear` wipes it, whichever it is.
+    clear: (name, value, signal) => update(name, { txt: value, clear: "true" }, signal),
+    setAddresses: (name, { ipv4, ipv6 }, signal) =>
+      update(name, { ...(ipv4 !== undefined && { ip: ipv4 }), ...(ipv6 !== undefined && { ipv6 }) }, signal),
+  };
+}

@@ -1,0 +1,26 @@
+/**
+ * Which provider is meant by these settings?
+ * Owns: the list of them.
+ * Never: asks one.
+ */
+import { createCloudflare } from "./cloudflare.ts";
+import type { DnsProvider, ProviderSettings } from "./contract.ts";
+import { createDesec } from "./desec.ts";
+import { createDuckDns } from "./duckdns.ts";
+import { createHook } from "./hook.ts";
+import { createRfc2136 } from "./rfc2136.ts";
+
+export function createDnsProvider(settings: ProviderSettings): DnsProvider {
+  switch (settings.kind) {
+    case "duckdns":
+      return createDuckDns(settings);
+    case "cloudflare":
+      return createCloudflare(settings);
+    case "desec":
+      return createDesec(settings);
+    case "rfc2136":
+      return createRfc2136(settings);
+    case "hook":
+      return createHook(settings);
+  }
+}
