@@ -4,6 +4,7 @@
  * Never: wires rooms (edge does).
  */
 import { loadConfig } from "../config/load.ts";
+import { loadApart } from "../config/load-apart.ts";
 import { watchConfig } from "../config/reload.ts";
 import { type Finding, findingText } from "../config/findings.ts";
 import { errorText } from "../core/errors.ts";
@@ -19,8 +20,7 @@ export interface RunOptions {
 
 /** Resolves to the exit code once everything is closed. @throws GatehouseError when the start fails */
 export async function runCommand(options: RunOptions): Promise<number> {
-  const load = () => loadConfig(options.config, { env: process.env, quarantine: true });
-  const { config, digest, warnings } = await load();
+  const { config, digest, warnings } = await loadConfig(options.config, { env: process.env, quarantine: true });
   const log = createLog({ level: config.log.level, pretty: config.log.pretty, isShared: config.workers !== 1 });
   const warn = (findings: readonly Finding[]) => {
     for (const finding of findings) log.warn({ event: "config.warning" }, findingText(finding));
@@ -30,7 +30,7 @@ export async function runCommand(options: RunOptions): Promise<number> {
     log,
     version: options.version,
     load: async () => {
-      const next = await load();
+      const next = await loadApart(options.config, process.env);
       warn(next.warnings);
       return next.config;
     },

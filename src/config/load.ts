@@ -132,7 +132,7 @@ function startsWith(path: Path, above: Path): boolean {
   return above.every((step, at) => path[at] === step);
 }
 
-function deepFreeze<T>(value: T): T {
+export function deepFreeze<T>(value: T): T {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
   for (const below of Object.values(value)) deepFreeze(below);
   return Object.freeze(value);

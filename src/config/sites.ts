@@ -106,6 +106,7 @@ function resolveRedirect(name: string, declared: DeclaredSite, resolver: Resolve
 }
 
 function resolveHeaders(declared: DeclaredSite, resolver: Resolver): ReadonlyMap<string, string | null> {
+  if (Object.keys(declared.headers.response).length === 0) return NO_HEADERS;
   const headers = new Map<string, string | null>();
   for (const [name, value] of Object.entries(declared.headers.response)) {
     const path = ["headers", "response", name];
@@ -121,6 +122,9 @@ function resolveHeaders(declared: DeclaredSite, resolver: Resolver): ReadonlyMap
   }
   return unchangeable(headers);
 }
+
+/** Of the thousands of sites that some have, few set any. */
+const NO_HEADERS = unchangeable(new Map<string, string | null>());
 
 /** Object.freeze does not reach what a Map holds. */
 function unchangeable<K, V>(map: Map<K, V>): ReadonlyMap<K, V> {

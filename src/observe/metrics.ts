@@ -10,7 +10,8 @@ import type { MetricName } from "./catalog.ts";
 import type { Families } from "./families.ts";
 import { exposeFamily, Tally, type Sample } from "./cells.ts";
 import { LIMITS, type LimitName } from "./limit-names.ts";
-import { SiteTally } from "./site-tally.ts";
+import { createSiteTallies } from "./site-tallies.ts";
+import type { SiteTally } from "./site-tally.ts";
 
 export type UpstreamErrorReason = "connect" | "timeout" | "reset" | "tls" | "protocol";
 export type RejectReason = "limit" | "shed" | "acl" | "tls" | "proxy_header";
@@ -73,10 +74,7 @@ const MISNAMED = ["nodejs_active_resources_total", "nodejs_active_handles_total"
 export function createMetrics(options: { version: string; clock?: Clock }): Metrics {
   const clock = options.clock ?? systemClock;
   const registry = new Registry();
-  const other = new SiteTally();
-  const sites = new Map<string, SiteTally>();
-  /** Out of the configuration but with exchanges still running: their ends must meet their beginnings. */
-  const leaving = new Map<string, SiteTally>();
+  const sites = createSiteTallies();
   const tallies = new Map<MetricName, Tally>();
 
   const tallyOf = (name: MetricName): Tally => {
@@ -89,16 +87,7 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
     }
     return tally;
   };
-  const ofSite = (name: string | undefined): SiteTally =>
-    name === undefined ? other : (sites.get(name) ?? leaving.get(name) ?? other);
-  const forgetIfIdle = (name: string | undefined): void => {
-    if (name !== undefined && leaving.get(name)?.isIdle === true) leaving.delete(name);
-  };
-
-  exposeSites(registry, function* () {
-    yield* sites;
-    yield [OTHER, other];
-  });
+  exposeSites(registry, () => sites.all());
 
   let readPorts: () => Iterable<PortSample> = () => [];
   exposePorts(registry, () => readPorts());
@@ -132,39 +121,26 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
   for (const name of MISNAMED) registry.removeSingleMetric(name);
 
   const metrics: Metrics = {
-    setSites(wanted) {
-      const names = new Set(wanted.map((site) => site.name));
-      for (const [name, tally] of sites) {
-        if (names.has(name)) continue;
-        sites.delete(name);
-        if (!tally.isIdle) leaving.set(name, tally);
-      }
-      for (const { name, upstreams } of wanted) {
-        const tally = sites.get(name) ?? leaving.get(name) ?? new SiteTally();
-        leaving.delete(name);
-        tally.setUpstreams(upstreams);
-        sites.set(name, tally);
-      }
-    },
+    setSites: (wanted) => sites.set(wanted),
     exchangeStarted(site) {
-      ofSite(site).inFlight++;
+      sites.of(site).inFlight++;
     },
     exchangeEnded(record) {
-      ofSite(record.site).ended(record);
-      forgetIfIdle(record.site);
+      sites.of(record.site).ended(record);
+      sites.forgetIfIdle(record.site);
     },
     upgradeOpened(site) {
-      const tally = ofSite(site);
+      const tally = sites.of(site);
       tally.inFlight--;
       tally.upgrades++;
     },
     upgradeClosed(site) {
-      const tally = ofSite(site);
+      const tally = sites.of(site);
       tally.upgrades--;
       tally.inFlight++;
     },
     upstreamError(site, upstream, reason) {
-      const tally = ofSite(site);
+      const tally = sites.of(site);
       tally.upstreamErrors.add(["upstream", "reason"], [tally.upstreamLabel(upstream), reason]);
     },
     connectionOpened: (listener) => open.add(["listener"], [listener], 1),

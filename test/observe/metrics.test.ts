@@ -210,6 +210,19 @@ test("connections and handshakes count by listener", async () => {
   assert.equal(await value(metrics, "gatehouse_tls_handshakes_total", { version: "none", outcome: "pending" }), 1);
 });
 
+test("of 10,000 sites those that were asked for are told, with their targets, and a scrape stays small", async () => {
+  const name = (at: number) => `host${at}.example.org`;
+  const metrics = metricsOf(Array.from({ length: 10_000 }, (_, at) => ({ name: name(at), upstreams: [TARGET] })));
+  exchange(metrics, { site: name(7), upstream: TARGET, upstreamMs: 5 });
+  metrics.upstreamError(name(8), TARGET, "reset");
+  const { body } = await metrics.scrape();
+  assert.ok(body.length < 100_000, `${body.length} characters`);
+  assert.equal(await value(metrics, "gatehouse_http_requests_total", { site: name(7) }), 1);
+  assert.equal(await value(metrics, "gatehouse_upstream_errors_total", { site: name(8), upstream: TARGET }), 1);
+  assert.equal(await value(metrics, "gatehouse_http_requests_total", { site: name(9) }), undefined);
+  assert.equal(await value(metrics, "gatehouse_http_requests_in_flight", { site: "_other" }), 0);
+});
+
 test("promtool finds nothing to complain about", { skip: needs("promtool", "prometheus") }, async () => {
   const metrics = metricsOf();
   exchange(metrics);
