@@ -157,7 +157,7 @@ for (const lane of lanes) {
 
 for (const one of cases) {
   test(`${one.id} ${one.title}, over HTTP/2`, async (t) => {
-    const outcome = outcomeOf(one);
+    const outcome = outcomeOf(one, true);
     const { target, beHonest } = await lyingTarget(t, one);
     const home = await startFront(t, [siteOf(target)]);
     const client = await RawH2.open(home.httpsPort);

@@ -48,18 +48,19 @@ export function sendAnswer(
   bounds: SessionBounds,
 ): void {
   const hasBody = method !== "HEAD" && answer.body.length > 0;
-  finishStream(stream, bounds);
+  finishStream(stream, bounds, true);
   stream.respond(headerBlock(answer.status, answer.headers), { endStream: !hasBody });
   stream.end(hasBody ? answer.body : undefined);
 }
 
 /**
- * After the last byte was handed over: an unread request body is called off (RFC 9113 §8.1: RST_STREAM with NO_ERROR
- * after a whole answer), and a client that does not take the rest is cut.
+ * After the last byte was handed over: a client that does not take the rest is cut, and an unread request body is called
+ * off (RFC 9113 §8.1: RST_STREAM with NO_ERROR after a whole answer).
+ * @param mayHaveBody  of the request
  */
-export function finishStream(stream: ServerHttp2Stream, bounds: SessionBounds): void {
-  const timer = setTimeout(() => bounds.stalled(stream), bounds.stallMs);
-  stream.once("close", () => clearTimeout(timer));
+export function finishStream(stream: ServerHttp2Stream, bounds: SessionBounds, mayHaveBody: boolean): void {
+  bounds.owed(stream);
+  if (!mayHaveBody) return;
   const callOff = (): void => {
     if (stream.destroyed || stream.readableEnded) return;
     if (!stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);

@@ -10,12 +10,14 @@ import type { LimitName } from "../../observe/limit-names.ts";
 import { cutStream } from "./h2-answer.ts";
 
 export interface SessionBounds {
-  opened(stream: ServerHttp2Stream): void;
+  opened(): void;
+  closed(stream: ServerHttp2Stream): void;
   /** So many bytes of what came were a request or a piece of a body, and paid for their frame. */
   earned(bytes: number): void;
-  /** A client that takes nothing of an answer for this long (milliseconds) is cut: a reader of 1 KB/s stays. */
-  readonly stallMs: number;
-  stalled(stream: ServerHttp2Stream): void;
+  /** From now on the client has to take what is written, or… */
+  owed(stream: ServerHttp2Stream): void;
+  /** It did. A stream that closes has paid. */
+  paid(stream: ServerHttp2Stream): void;
 }
 
 export interface SessionWatch {
@@ -51,7 +53,7 @@ export function createSessionWatch(reached: (limit: LimitName, socket: Socket) =
         for (const one of open) one.look();
       }, LOOK_EVERY_MS).unref();
       session.once("close", () => {
-        bounds.closed();
+        bounds.over();
         open.delete(bounds);
         if (open.size > 0) return;
         clearInterval(timer);
@@ -76,7 +78,9 @@ class Bounds implements SessionBounds {
   #balance = 0;
   #surplus = 0;
   #lookedAt = performance.now();
-  readonly stallMs: number;
+  /** Streams whose client does not read, since when; the oldest first. */
+  readonly #owing = new Map<ServerHttp2Stream, number>();
+  readonly #stallMs: number;
 
   constructor(
     session: ServerHttp2Session,
@@ -87,11 +91,17 @@ class Bounds implements SessionBounds {
     this.#session = session;
     this.#socket = socket;
     this.#limits = limits;
-    this.stallMs = writeStallMs;
+    this.#stallMs = writeStallMs;
     this.#reached = reached;
     // From the start on: after ALPN a client may send no preface at all.
     this.#timer = setTimeout(this.#sayGoodbye, limits.idleMs);
+    // HTTP/2 has no half-closed connections: who ends one direction has left.
+    socket.once("end", () => {
+      this.#cutSoon();
+      session.destroy();
+    });
     session.on("error", (error: NodeJS.ErrnoException) => {
+      this.#cutSoon();
       // nghttp2 found a flood or a frame that breaks the protocol, and has said GOAWAY.
       if (error.code?.startsWith("ERR_HTTP2_") !== true) return;
       reached(error.errno === TOO_MANY_CONTINUATIONS ? "h2_head" : "h2_frames", socket);
@@ -105,9 +115,10 @@ class Bounds implements SessionBounds {
     this.#cutSoon();
   };
 
-  /** After close() a destroy() of Node's waits for the socket to take all of it, and a deaf peer never does. */
+  /** A session that Node closes or destroys waits for its socket to take all of it, and a deaf peer never does. */
   #cutSoon(): void {
     clearTimeout(this.#timer);
+    if (this.#socket.destroyed) return;
     this.#timer = setTimeout(() => this.#socket.destroy(), LAST_WORDS_MS);
   }
 
@@ -118,33 +129,31 @@ class Bounds implements SessionBounds {
     this.#session.destroy(new Error(limit), constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
-  opened(stream: ServerHttp2Stream): void {
-    this.#open++;
-    clearTimeout(this.#timer);
-    let wasReset = false;
-    stream.once("aborted", () => (wasReset = true));
-    stream.once("close", () => {
-      this.#open--;
-      const code = stream.rstCode;
-      // A malformed request counts too: it costs us work for nothing (CVE-2025-8671). Only what follows from a
-      // failing target is not the client's doing.
-      if (wasReset || (code !== constants.NGHTTP2_NO_ERROR && code !== constants.NGHTTP2_INTERNAL_ERROR)) {
-        this.#wasted();
-      }
-      if (this.#open === 0 && !this.#session.destroyed) {
-        this.#timer = setTimeout(this.#sayGoodbye, this.#limits.idleMs);
-      }
-    });
+  opened(): void {
+    if (this.#open++ === 0) clearTimeout(this.#timer);
+  }
+
+  closed(stream: ServerHttp2Stream): void {
+    this.#owing.delete(stream);
+    const { rstCode: code, aborted } = stream;
+    // A malformed request counts too: it costs us work for nothing (CVE-2025-8671). Only what follows from a failing
+    // target is not the client's doing.
+    if (aborted || (code !== constants.NGHTTP2_NO_ERROR && code !== constants.NGHTTP2_INTERNAL_ERROR)) this.#wasted();
+    if (--this.#open === 0 && !this.#session.destroyed) {
+      this.#timer = setTimeout(this.#sayGoodbye, this.#limits.idleMs);
+    }
   }
 
   earned(bytes: number): void {
     this.#earned += bytes + AROUND;
   }
 
-  stalled(stream: ServerHttp2Stream): void {
-    if (stream.destroyed) return;
-    this.#reached("write_stall", this.#socket);
-    cutStream(stream);
+  owed(stream: ServerHttp2Stream): void {
+    if (!stream.destroyed) this.#owing.set(stream, performance.now());
+  }
+
+  paid(stream: ServerHttp2Stream): void {
+    this.#owing.delete(stream);
   }
 
   /** CVE-2023-44487. A photo page scrolled fast resets some tens of streams in a second. */
@@ -170,9 +179,16 @@ class Bounds implements SessionBounds {
     this.#balance = balance;
     this.#lookedAt = now;
     if (this.#surplus > this.#limits.overhead && !this.#session.destroyed) this.#end("h2_frames");
+    // One write is at most 64 KiB, so a reader of 1 KB/s stays; a film that was paused comes back with a Range request.
+    for (const [stream, since] of this.#owing) {
+      if (now - since < this.#stallMs) break;
+      this.#owing.delete(stream);
+      this.#reached("write_stall", this.#socket);
+      cutStream(stream);
+    }
   }
 
-  closed(): void {
+  over(): void {
     clearTimeout(this.#timer);
   }
 }

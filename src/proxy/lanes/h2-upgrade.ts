@@ -96,6 +96,6 @@ class Http2Client implements UpgradeClient {
 
   leave(): void {
     this.#stream.off("close", this.#gone);
-    finishStream(this.#stream, this.#bounds);
+    finishStream(this.#stream, this.#bounds, true);
   }
 }
