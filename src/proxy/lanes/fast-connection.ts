@@ -9,6 +9,7 @@ import { Exchange, type LaneContext } from "../exchange.ts";
 import type { LimitName } from "../../observe/limit-names.ts";
 import { errorAnswer } from "../responses.ts";
 import { decide } from "../rules/policy.ts";
+import type { YoungGarbage } from "../young-garbage.ts";
 import type { ConnectionFacts } from "./check-request.ts";
 import { type DateLine, localBytes } from "./fast-answer.ts";
 import { FastExchange } from "./fast-exchange.ts";
@@ -20,6 +21,7 @@ export interface FastHome {
   context: LaneContext;
   clock: CoarseClock;
   date: DateLine;
+  garbage: YoungGarbage;
   /** One for all: what it says is used up before the next connection is read. */
   reader: HeadReader;
   /** Gives the socket away, with its unread bytes put back. */
@@ -54,6 +56,7 @@ export class FastConnection {
   /** Over 0 while the rest of a refused body is read and dropped. */
   #lingerLeft = 0;
   #isEnding = false;
+  #isTimed = false;
   /** On the lane's clock: of an idle connection, a head that has begun, a linger, a half-closed wait. */
   #dueAt = Number.POSITIVE_INFINITY;
 
@@ -69,10 +72,6 @@ export class FastConnection {
     socket.on("data", this.#onData);
   }
 
-  get isIdle(): boolean {
-    return this.#current === undefined;
-  }
-
   readonly #onError = (): void => {};
 
   readonly #onData = (chunk: Buffer): void => {
@@ -83,13 +82,13 @@ export class FastConnection {
     else this.#hold(chunk);
   };
 
-  readonly #onDrain = (): void => {
-    if (this.socket.timeout !== 0) this.socket.setTimeout(0);
-    this.#current?.drained();
-  };
+  readonly #onDrain = (): void => this.#current?.drained();
 
-  /** Nothing of what waits for the client was taken for so long. */
+  /** Nothing moved for so long. */
   readonly #onStall = (): void => {
+    this.#isTimed = false;
+    this.socket.setTimeout(0);
+    if (this.socket.writableLength === 0) return;
     this.limitReached("write_stall");
     this.socket.destroy();
   };
@@ -109,8 +108,10 @@ export class FastConnection {
     this.home.closed(this);
   };
 
-  /** Starts a timer for what waits for the client. */
+  /** Something waits for the client. The timer goes on to the end of the exchange: each write moves it. */
   stalled(): void {
+    if (this.#isTimed) return;
+    this.#isTimed = true;
     this.socket.setTimeout(this.home.context.limits().writeStallMs);
   }
 
@@ -208,6 +209,8 @@ export class FastConnection {
       else this.#linger();
       return;
     }
+    if (this.#isTimed) this.socket.setTimeout(0);
+    this.#isTimed = false;
     this.#dueAt = this.home.clock.now + this.home.context.limits().idleMs;
     const held = this.#held;
     if (held.length > 0) this.#read(held);

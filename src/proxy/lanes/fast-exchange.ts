@@ -19,9 +19,6 @@ import { PacketWriter } from "./fast-writer.ts";
 
 type Forward = Extract<Decision, { kind: "forward" }>;
 
-/** Of an answer that the client has not taken yet (bytes); past it the target has to wait. */
-const MAX_UNSENT = 262_144;
-
 export class FastExchange implements AnswerSink, ChunkTaker {
   readonly takesFraming = true;
   readonly keepsBytes = false;
@@ -136,6 +133,7 @@ export class FastExchange implements AnswerSink, ChunkTaker {
       this.#fail(new GatehouseError("GATEHOUSE_REQUEST_REFUSED", { message }), 413);
       return;
     }
+    this.#connection.home.garbage.grew(bytes.length);
     if (this.#call.writeRaw(bytes)) return;
     this.isFull = true;
     this.#connection.hush();
@@ -192,7 +190,8 @@ export class FastExchange implements AnswerSink, ChunkTaker {
 
   /** No faster than the client reads. */
   #keepPace(): void {
-    if (this.#isOver || this.#connection.socket.writableLength <= MAX_UNSENT) return;
+    if (this.#isOver || !this.#connection.socket.writableNeedDrain) return;
+    // What came meanwhile would have to be copied, and copies of bodies are what makes V8 collect its whole heap.
     this.#call?.pause();
     this.#connection.stalled();
   }

@@ -6,6 +6,7 @@
 import type { Socket } from "node:net";
 import { CoarseClock } from "../clock.ts";
 import type { LaneContext } from "../exchange.ts";
+import { createYoungGarbage } from "../young-garbage.ts";
 import type { ConnectionFacts } from "./check-request.ts";
 import { DateLine } from "./fast-answer.ts";
 import { FastConnection, type FastHome } from "./fast-connection.ts";
@@ -32,6 +33,7 @@ export function createFastLane(context: LaneContext, options: FastOptions): Fast
     context,
     clock,
     date: new DateLine(),
+    garbage: createYoungGarbage(),
     reader: new HeadReader(),
     handOver(connection) {
       connections.delete(connection);

@@ -29,6 +29,7 @@ export class Call implements UpstreamCall {
   /** The sink was told to wait. */
   wantsDrain = false;
   isHeard = false;
+  #isGathering = false;
 
   constructor(request: UpstreamRequest, sink: AnswerSink) {
     this.request = request;
@@ -57,9 +58,21 @@ export class Call implements UpstreamCall {
   writeRaw(bytes: Buffer): boolean {
     const socket = this.connection?.socket;
     if (this.isOver || socket === undefined) return true;
+    // A TLS client's bytes come in records of 16 KiB, four to a read: they go on in one system call.
+    if (!this.#isGathering) {
+      this.#isGathering = true;
+      socket.cork();
+      setImmediate(this.#release);
+    }
     socket.write(bytes);
     return this.#hasRoom(socket.writableLength);
   }
+
+  readonly #release = (): void => {
+    if (!this.#isGathering) return;
+    this.#isGathering = false;
+    this.connection?.socket.uncork();
+  };
 
   #hasRoom(waiting: number): boolean {
     this.wantsDrain = waiting > MAX_UNSENT;
@@ -70,6 +83,7 @@ export class Call implements UpstreamCall {
     if (this.isOver || this.isSent) return;
     if (this.request.body === "chunked") this.connection?.socket.write(lastChunk(trailers), "latin1");
     this.isSent = true;
+    this.#release();
     this.connection?.sent();
   }
 
