@@ -7,10 +7,12 @@ import { join } from "node:path";
 import type { AlpnChallenges } from "./acme/challenge-alpn.ts";
 import type { Challenges } from "./acme/challenges.ts";
 import { createDnsSolver } from "./acme/challenge-dns.ts";
+import { createFailureMemory } from "./acme/failures.ts";
+import { createFallbackIssuer } from "./acme/fallback.ts";
 import { createIssuer, type Issuer } from "./acme/issue.ts";
 import { type Solver, createHttpSolver } from "./acme/solver.ts";
 import { createScheduler, type Scheduler } from "./acme/scheduler.ts";
-import type { Config } from "./config/model.ts";
+import type { Config, FallbackCaConfig } from "./config/model.ts";
 import { systemClock } from "./core/time.ts";
 import { createPropagation } from "./dns/propagation.ts";
 import { createDnsProvider } from "./dns/providers.ts";
@@ -42,16 +44,19 @@ export function localRootFile(config: Config): string | undefined {
 const TIDY_EVERY_MS = 20 * 60_000;
 
 /** What of a configuration concerns certificates: when it is the same after a reload, orders under way go on. */
-export function issuingFacts({ acme, dns, listen }: Config): unknown {
-  return { acme, dns, http: listen.http.length > 0, https: listen.https.length > 0 };
+export function issuingFacts({ acme, dns, listen, sites }: Config): unknown {
+  const emails = sites.flatMap(({ name, email }) => (email === undefined ? [] : [[name, email]]));
+  return { acme, emails, dns, http: listen.http.length > 0, https: listen.https.length > 0 };
 }
 
 /** A scheduler that already knows which CA to ask; hand it names to start it. */
 export function createIssuing(config: Config, tools: IssuingTools): Scheduler {
   const { acme } = config;
-  const issuer = acme.directoryUrl === undefined ? embeddedCa(tools) : acmeCa(acme.directoryUrl, config, tools);
+  const issuer = acme.directoryUrl === undefined ? embeddedCa(tools) : acmeCas(acme.directoryUrl, config, tools);
+  const wanted = new Set([acme.directoryUrl ?? "local", ...acme.fallback.map(({ directoryUrl }) => directoryUrl)]);
   const scheduler = createScheduler({
     ca: acme.directoryUrl ?? "local",
+    fits: ({ ca }) => wanted.has(ca),
     issue: (name, reason, signal) => issuer.issue(name, reason, signal),
     bundles: tools.bundles,
     storage: tools.storage,
@@ -71,13 +76,36 @@ export function createIssuing(config: Config, tools: IssuingTools): Scheduler {
   };
 }
 
-function acmeCa(directoryUrl: string, config: Config, tools: IssuingTools): Issuer {
+/** The first, and those that stand in for it. */
+function acmeCas(directoryUrl: string, config: Config, tools: IssuingTools): Issuer {
+  const { caRoots, eab, fallback } = config.acme;
+  const solvers = solversFor(config, tools);
+  const first = acmeCa({ directoryUrl, caRoots, eab }, config, solvers, tools);
+  if (fallback.length === 0) return first;
+  const failures = createFailureMemory(tools.storage, directoryUrl);
+  return createFallbackIssuer({
+    first,
+    others: fallback.map((ca) => ({ ca: ca.caName, issuer: acmeCa(ca, config, solvers, tools) })),
+    failures: (name) => failures.load(name, systemClock.now()),
+    clock: systemClock,
+    log: tools.log,
+  });
+}
+
+function acmeCa(
+  ca: Pick<FallbackCaConfig, "directoryUrl" | "caRoots" | "eab">,
+  config: Config,
+  solvers: readonly Solver[],
+  tools: IssuingTools,
+): Issuer {
   const { acme } = config;
+  const emails = new Map(config.sites.map(({ name, email }) => [name, email]));
   return createIssuer({
-    directoryUrl,
-    roots: acme.caRoots,
+    directoryUrl: ca.directoryUrl,
+    roots: ca.caRoots,
     email: acme.email,
-    eab: acme.eab,
+    emailOf: (name) => emails.get(name) ?? acme.email,
+    eab: ca.eab,
     challenge: acme.challenge,
     profile: acme.profile,
     key: acme.key,
@@ -86,7 +114,7 @@ function acmeCa(directoryUrl: string, config: Config, tools: IssuingTools): Issu
     userAgent: `gatehouse/${tools.version}`,
     storage: tools.storage,
     bundles: tools.bundles,
-    solvers: solversFor(config, tools),
+    solvers,
     clock: systemClock,
     log: tools.log,
     onIssued: (bundle) => tools.onIssued(bundle),

@@ -32,6 +32,8 @@ export interface CallScope {
   readonly requestDeadlineMs: number;
   /** The newest Replay-Nonce, used for the next POST instead of asking for one: half the requests. */
   readonly nonce: NonceSlot;
+  /** A success may say nothing: key change and revocation (RFC 8555 §7.3.5, §7.6). Elsewhere that is no ACME. */
+  readonly isSilenceFine?: boolean;
   /** What the last answer asked for; a poller reads it. */
   retryAfterMs: number | undefined;
 }
@@ -84,7 +86,8 @@ async function adapter(config: AdapterConfig): Promise<AdapterResponse> {
   if (reply.status >= 300) {
     throw new AcmeUnreachable("garbage", `it redirects to ${(reply.headers.location ?? "nowhere").slice(0, 200)}`);
   }
-  return answer(config, reply.status, reply.headers, method === "HEAD" ? "" : readBody(reply));
+  const isSilent = method === "HEAD" || (scope.isSilenceFine === true && reply.body.length === 0);
+  return answer(config, reply.status, reply.headers, isSilent ? "" : readBody(reply));
 }
 
 function answer(config: AdapterConfig, status: number, headers: object, data: unknown): AdapterResponse {

@@ -175,7 +175,7 @@ export function createAcmeWire(options: WireOptions): AcmeWire {
       }),
 
     changeKey: (newKeyPem, signal) =>
-      step("changing the account's key", scopeOf(signal), async (current) => {
+      step("changing the account's key", { ...scopeOf(signal), isSilenceFine: true }, async (current) => {
         await current.updateAccountKey(newKeyPem);
         accountKeyPem = newKeyPem;
         client = undefined;

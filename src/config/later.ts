@@ -6,7 +6,6 @@
 import type { Path } from "./findings.ts";
 
 const TOP = ["ddns", "router", "status", "notify", "storage", "cluster", "doctor"];
-const ACME = ["fallback"];
 const SITE = [
   "allow",
   "deny",
@@ -23,7 +22,6 @@ const SITE = [
 
 export function isLater(block: Path, key: string): boolean {
   if (block.length === 0) return TOP.includes(key);
-  if (block.length === 1 && block[0] === "acme") return ACME.includes(key);
   return (
     block[0] === "sites" && (block.length === 2 || (block.length === 4 && block[2] === "routes")) && SITE.includes(key)
   );

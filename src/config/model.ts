@@ -48,6 +48,8 @@ export interface TimeoutsConfig {
 export interface SiteConfig {
   /** A-label, lower case, no trailing dot; may begin with `*.`. The key of metrics and logs. */
   name: string;
+  /** For a CA account of its own; left out, the one of `acme`. */
+  email?: string | undefined;
   /** Either forwards (routes, longest prefix first) or answers with a redirect. */
   routes: readonly RouteConfig[];
   redirect: { to: string; status: 301 | 302 | 307 | 308 } | undefined;
@@ -83,6 +85,14 @@ export interface DnsConfig {
   propagationMs: number;
 }
 
+/** A CA to turn to when the first one fails. */
+export interface FallbackCaConfig {
+  caName: string;
+  directoryUrl: string;
+  caRoots: string | undefined;
+  eab: { kid: string; hmacKey: string } | undefined;
+}
+
 export interface AcmeConfig {
   email: string | undefined;
   /** The name written (`local`, `letsencrypt`, …) or `custom`. */
@@ -93,6 +103,8 @@ export interface AcmeConfig {
   caRoots: string | undefined;
   /** Is it a CA that only signs public names? (letsencrypt, letsencrypt-staging, zerossl, google) */
   isPublic: boolean;
+  /** Asked in this order after failures in a row. */
+  fallback: readonly FallbackCaConfig[];
   /** External account binding (RFC 8555 §7.3.4). */
   eab: { kid: string; hmacKey: string } | undefined;
   challenge: "auto" | "http-01" | "tls-alpn-01" | "dns-01";

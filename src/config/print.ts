@@ -47,7 +47,14 @@ function acmeOut(acme: AcmeConfig, hide: Hide) {
     ca: acme.caName === "custom" ? acme.directoryUrl : acme.caName,
     email: hide(acme.email),
     caRoots: hide(acme.caRoots),
-    eab: acme.eab && { kid: acme.eab.kid, key: hide(acme.eab.hmacKey) },
+    eab: eabOut(acme.eab, hide),
+    fallback: acme.fallback.map((other) =>
+      defined({
+        ca: other.caName === "custom" ? other.directoryUrl : other.caName,
+        caRoots: hide(other.caRoots),
+        eab: eabOut(other.eab, hide),
+      }),
+    ),
     challenge: acme.challenge,
     dns: acme.dns === undefined ? "auto" : acme.dns.kind === "hook" ? "dnsHook" : acme.dns.kind,
     profile: acme.profile,
@@ -56,6 +63,8 @@ function acmeOut(acme: AcmeConfig, hide: Hide) {
     renewAt: acme.renewAtShare,
   });
 }
+
+const eabOut = (eab: AcmeConfig["eab"], hide: Hide) => eab && { kid: eab.kid, key: hide(eab.hmacKey) };
 
 function siteOut(site: SiteConfig, hide: Hide) {
   const [first, ...others] = site.routes;
@@ -66,6 +75,7 @@ function siteOut(site: SiteConfig, hide: Hide) {
       isPlain || first === undefined
         ? undefined
         : Object.fromEntries(site.routes.map((one) => [one.prefix, routeOut(one, hide)])),
+    email: hide(site.email),
     redirect: site.redirect?.to,
     status: site.redirect?.status,
     maxBody: site.maxBody === 0 ? "none" : formatSize(site.maxBody),

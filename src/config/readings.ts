@@ -19,6 +19,9 @@ const DIRECTORIES: Readonly<Record<string, string>> = {
 /** Their accounts begin on a website (RFC 8555 §7.3.4). */
 export const WANTS_EAB: ReadonlySet<string> = new Set(["zerossl", "google"]);
 
+/** Enough to see that it is none; the CA is the judge of the rest. */
+export const isEmail = (text: string): boolean => /^[^\s@<>,]+@[^\s@<>,]+\.[^\s@<>,]+$/.test(text);
+
 export interface Ca {
   name: string;
   directoryUrl: string | undefined;

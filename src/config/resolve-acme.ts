@@ -3,8 +3,8 @@
  * Owns: its secrets, and what its settings mean together.
  * Never: knows of sites, or asks a CA.
  */
-import type { AcmeConfig } from "./model.ts";
-import { WANTS_EAB } from "./readings.ts";
+import type { AcmeConfig, FallbackCaConfig } from "./model.ts";
+import { WANTS_EAB, isEmail } from "./readings.ts";
 import type { Declared } from "./schema.ts";
 import type { Resolver } from "./secrets.ts";
 
@@ -19,7 +19,7 @@ export async function resolveAcme(
 ): Promise<AcmeConfig> {
   const { ca } = acme;
   const email = acme.email && (await resolver.secret(acme.email, ["email"]));
-  if (email !== undefined && !/^[^\s@<>,]+@[^\s@<>,]+\.[^\s@<>,]+$/.test(email)) {
+  if (email !== undefined && !isEmail(email)) {
     resolver.report(["email"], "is not an e-mail address", "write me@example.org", "value");
   } else if (ca.isPublic && /@example\.(?:com|net|org)$/i.test(email ?? "")) {
     warn(
@@ -41,6 +41,7 @@ export async function resolveAcme(
   }
   return {
     dns,
+    fallback: await resolveFallback(acme, resolver),
     eab: await resolveEab(acme, resolver),
     challenge: acme.challenge,
     profile: acme.profile,
@@ -55,6 +56,30 @@ export async function resolveAcme(
   };
 }
 
+async function resolveFallback(
+  { ca, fallback }: Pick<Declared["acme"], "ca" | "fallback">,
+  resolver: Resolver,
+): Promise<FallbackCaConfig[]> {
+  const others: FallbackCaConfig[] = [];
+  for (const [at, entry] of fallback.entries()) {
+    const here = resolver.below(["fallback", at]);
+    const { name: caName, directoryUrl } = entry.ca;
+    if (directoryUrl === undefined || ca.directoryUrl === undefined) {
+      here.report([], "the local CA has nobody to stand in for, and stands in for nobody", "remove it", "value");
+    } else if (directoryUrl === ca.directoryUrl || others.some((other) => other.directoryUrl === directoryUrl)) {
+      here.report([], "this CA is asked already", "name another one", "value");
+    } else {
+      others.push({
+        caName,
+        directoryUrl,
+        caRoots: entry.caRoots && (await here.certificates(entry.caRoots, ["caRoots"])),
+        eab: await resolveEab(entry, here),
+      });
+    }
+  }
+  return others;
+}
+
 async function resolveEab(
   { ca, eab }: Pick<Declared["acme"], "ca" | "eab">,
   resolver: Resolver,
@@ -64,7 +89,7 @@ async function resolveEab(
       resolver.report(
         ["ca"],
         `${ca.name} signs only for accounts of its website`,
-        "get a key identifier and an HMAC key there and write them as acme.eab: { kid, key }",
+        "get a key identifier and an HMAC key there and write them beside it as eab: { kid, key }",
         "value",
       );
     }

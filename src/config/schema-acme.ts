@@ -3,10 +3,43 @@
  * Owns: the declaration of the section `acme`.
  * Never: looks at two settings at once (resolve-acme does).
  */
+import * as z from "zod";
 import { Refusal, shown } from "./findings.ts";
 import { block, choice, leaf, optionalBlock, secretText, text } from "./leaves.ts";
 import { readCa, readShare } from "./readings.ts";
 import { PROVIDER_BLOCKS } from "./schema-dns.ts";
+
+const caRoots = secretText({
+  doc: "PEM certificates that the CA's own HTTPS is checked against as well, for a private CA: file:/path or env:NAME.",
+  example: "file:/etc/step/root.pem",
+  elsewhere: true,
+}).optional();
+
+const eab = optionalBlock("External account binding, from the website of a CA that wants it.", {
+  kid: text({ doc: "The key identifier.", example: "kid-1" }),
+  key: secretText({
+    doc: "The HMAC key as the CA shows it (base64url): file:/path or env:NAME.",
+    example: "file:/etc/gatehouse/eab-key",
+    elsewhere: true,
+  }),
+});
+
+const fallback = z
+  .preprocess(
+    (value) => (Array.isArray(value) ? (value as unknown[]) : [value]),
+    z.array(
+      z.preprocess(
+        (value) => (typeof value === "object" && value !== null ? value : { ca: value }),
+        z.strictObject({ ca: leaf({ doc: "As acme.ca; not local.", json: { type: "string" } }, readCa), caRoots, eab }),
+      ),
+    ),
+  )
+  .prefault([])
+  .meta({
+    description:
+      "CAs to turn to when the first one fails twice in a row, in this order: names or URLs as in ca, or blocks of ca, caRoots and eab. Each new try begins with the first one again.",
+    short: "string",
+  });
 
 export const acmeSchema = block("Who signs the certificates.", {
   ca: leaf(
@@ -25,19 +58,9 @@ export const acmeSchema = block("Who signs the certificates.", {
     doc: "Where the CA writes to; many need none. A text, env:NAME or file:/path.",
     example: "me@example.org",
   }).optional(),
-  caRoots: secretText({
-    doc: "PEM certificates that the CA's own HTTPS is checked against as well, for a private CA: file:/path or env:NAME.",
-    example: "file:/etc/step/root.pem",
-    elsewhere: true,
-  }).optional(),
-  eab: optionalBlock("External account binding, from the website of a CA that wants it.", {
-    kid: text({ doc: "The key identifier.", example: "kid-1" }),
-    key: secretText({
-      doc: "The HMAC key as the CA shows it (base64url): file:/path or env:NAME.",
-      example: "file:/etc/gatehouse/eab-key",
-      elsewhere: true,
-    }),
-  }),
+  caRoots,
+  eab,
+  fallback,
   challenge: choice(
     {
       doc: "How names are proved. auto: port 80 (http-01), else port 443 alone (tls-alpn-01), else in DNS (dns-01); what failed gives way to the next, and the log says why.",

@@ -114,6 +114,10 @@ export const siteSchema = z
         { doc: "Status of the redirect. Default: 308.", example: 308, json: { enum: [...STATUSES] } },
         readStatus,
       ).optional(),
+      email: secretText({
+        doc: "For a CA account of this site's own. Default: the one of acme.",
+        example: "nas@example.org",
+      }).optional(),
       maxBody: sizeOrNone({ doc: "The largest request body; more is answered with 413.", default: "none" }),
       timeouts: block("How long this site waits.", {
         connect: duration({

@@ -4,6 +4,7 @@
  * Never: knows of other sites.
  */
 import type { RouteConfig, SiteConfig, TargetConfig, UpstreamTls } from "./model.ts";
+import { isEmail } from "./readings.ts";
 import type { DeclaredSite, DeclaredUpstreamTls } from "./schema.ts";
 import type { Resolver } from "./secrets.ts";
 import type { Target } from "./targets.ts";
@@ -20,9 +21,14 @@ export async function resolveSite(
   const routes = await resolveRoutes(declared, resolver);
   const redirect = resolveRedirect(name, declared, resolver);
   const responseHeaders = resolveHeaders(declared, resolver);
+  const email = declared.email && (await resolver.secret(declared.email, ["email"]));
+  if (email !== undefined && !isEmail(email)) {
+    resolver.report(["email"], "is not an e-mail address", "write me@example.org", "value");
+  }
   if (resolver.problems.length > before) return undefined;
   return {
     name,
+    email,
     routes,
     redirect,
     maxBody: declared.maxBody,

@@ -71,6 +71,7 @@ export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Confi
       caRoots: undefined,
       isPublic: false,
       eab: undefined,
+      fallback: [],
       challenge: "auto",
       dns: undefined,
       profile: undefined,
