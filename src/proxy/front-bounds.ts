@@ -33,7 +33,7 @@ export interface Bounds {
 const GRACE_MS = 1_000;
 /** So many places are freed in one go, as a share of all: under a flood one look at everybody pays for many newcomers. */
 const BATCH_SHARE = 64;
-/** Nobody could be sent away: do not look at everybody again before this (milliseconds). */
+/** Nobody could be sent away for one of this network: do not look at everybody again before this (milliseconds). */
 const LOOK_AGAIN_MS = 50;
 
 interface Sitting {
@@ -54,7 +54,8 @@ export function createConnectionBounds(limits: () => LimitsConfig, now = () => p
   const networks = new Map<string, number>();
   const arrivals = createArrivals(now);
   let handshakes = 0;
-  let lookAgainAt = 0;
+  /** For whom nobody could be sent away a moment ago. */
+  let vain = { network: "", until: 0 };
   let exempt: { cidrs: readonly string[]; holds(address: string): boolean } | undefined;
 
   function isExempt(address: string): boolean {
@@ -91,34 +92,35 @@ export function createConnectionBounds(limits: () => LimitsConfig, now = () => p
    */
   function makeRoom(limit: "connections" | "handshakes", newcomer: Sitting): boolean {
     const at = now();
-    if (at < lookAgainAt) return false;
-    const idle: Sitting[] = [];
+    if (at < vain.until && newcomer.network === vain.network) return false;
     const crowds = new Map<string, number>();
+    const crowdOf = ({ network }: Sitting): number => crowds.get(network) ?? 0;
+    const idle: Sitting[] = [];
     for (const one of sitting) {
-      if (one.busy > 0 || one.isExempt || at - one.idleSince < GRACE_MS) continue;
-      if (limit === "handshakes" && !one.isHandshake) continue;
+      if (one.busy > 0 || one.isExempt || (limit === "handshakes" && !one.isHandshake)) continue;
       // A stranger does not take the place of a neighbour.
       if (one.isNeighbour && !newcomer.isNeighbour && !newcomer.isExempt) continue;
       idle.push(one);
-      crowds.set(one.network, (crowds.get(one.network) ?? 0) + 1);
+      crowds.set(one.network, crowdOf(one) + 1);
     }
-    if (idle.length === 0) {
-      lookAgainAt = at + LOOK_AGAIN_MS;
-      return false;
-    }
-    idle.sort(
-      (one, other) =>
-        Number(one.isNeighbour) - Number(other.isNeighbour) ||
-        (crowds.get(other.network) ?? 0) - (crowds.get(one.network) ?? 0) ||
-        other.idleSince - one.idleSince,
-    );
-    const most = Math.max(1, Math.floor(limits()[limit] / BATCH_SHARE));
-    for (const one of idle.slice(0, most)) {
+    // A crowd has no grace against the newcomer of a smaller one, or a fast flood would keep everybody else out.
+    const fair = crowdOf(newcomer) + 1;
+    const leaving = idle
+      .filter((one) => at - one.idleSince >= GRACE_MS || crowdOf(one) > fair)
+      .sort(
+        (one, other) =>
+          Number(one.isNeighbour) - Number(other.isNeighbour) ||
+          crowdOf(other) - crowdOf(one) ||
+          other.idleSince - one.idleSince,
+      )
+      .slice(0, Math.max(1, Math.floor(limits()[limit] / BATCH_SHARE)));
+    if (leaving.length === 0) vain = { network: newcomer.network, until: at + LOOK_AGAIN_MS };
+    for (const one of leaving) {
       // The place is free at once; the socket's own end comes later.
       rise(one);
       one.giveUp(limit);
     }
-    return true;
+    return leaving.length > 0;
   }
 
   function rise(one: Sitting): void {
