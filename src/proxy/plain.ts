@@ -6,6 +6,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { errorText } from "../core/errors.ts";
+import type { LimitName } from "../observe/limit-names.ts";
 import type { LaneContext } from "./exchange.ts";
 import { limitOfParser } from "./limits.ts";
 import { checkRequest, type ConnectionFacts } from "./lanes/check-request.ts";
@@ -83,9 +84,17 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
     server.on(event, (req: IncomingMessage, res: ServerResponse) => server.emit("request", req, res));
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
     const limit = limitOfParser(error.code);
-    if (limit !== undefined) context.limitReached(limit, sockets.get(socket)?.peerAddress ?? "");
+    if (limit !== undefined) counted(limit)(socket);
     farewell(socket, FAREWELLS[error.code ?? ""] ?? "400 Bad Request");
   });
+
+  const counted = (limit: LimitName) => (socket: Duplex) =>
+    context.limitReached(limit, sockets.get(socket)?.peerAddress ?? "");
+  server.on("timeout", (socket) => {
+    counted("idle_time")(socket);
+    socket.destroy();
+  });
+  server.on("dropRequest", (_req, socket) => counted("requests_per_connection")(socket));
 
   /** Never a second answer to one request, nor one after `Connection: close` (RFC 9112 §9.6). */
   function farewell(socket: Duplex, status: string): void {

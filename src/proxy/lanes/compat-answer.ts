@@ -115,6 +115,9 @@ export interface Relay {
   onTruncated(): void;
 }
 
+/** Bytes. */
+const CRUMB = 512;
+
 /** Head at once, body as it comes and no faster than the client reads, trailers at the end. */
 export function relayAnswer(relay: Relay): void {
   const { res, answer, deadlines } = relay;
@@ -142,16 +145,29 @@ export function relayAnswer(relay: Relay): void {
     res.off("drain", onDrain);
     finish();
   };
+  const write = (piece: Buffer) => {
+    if (res.write(piece)) return;
+    answer.pause();
+    deadlines.paused(true);
+  };
+  /** Of one read. Each alone would cost a write, and half a kilobyte while it waits (see compat-message). */
+  let crumbs: Buffer[] = [];
+  const sweep = () => {
+    if (isOver || crumbs.length === 0) return;
+    const pieces = crumbs;
+    crumbs = [];
+    write(Buffer.concat(pieces));
+  };
   res.on("drain", onDrain);
   answer.on("data", (chunk: Buffer) => {
     if (isOver) return;
     deadlines.progress();
     relay.onBytes(chunk.length);
-    if (res.write(chunk)) return;
-    answer.pause();
-    deadlines.paused(true);
+    if (chunk.length > CRUMB && crumbs.length === 0) write(chunk);
+    else if (crumbs.push(chunk) === 1) setImmediate(sweep);
   });
   answer.once("end", () => {
+    sweep();
     over(() => {
       if (!answer.complete) {
         relay.onTruncated();

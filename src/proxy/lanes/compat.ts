@@ -21,6 +21,7 @@ import {
 import { sendRaw, watchStall } from "./compat-answer.ts";
 import { statusOf, unreadable } from "./compat-refused.ts";
 import { type ServedExchange, serveExchange } from "./compat-exchange.ts";
+import { CrumblessMessage } from "./compat-message.ts";
 import { createForwarder } from "./compat-forward.ts";
 import { lowerCased } from "../rules/raw-headers.ts";
 
@@ -72,6 +73,7 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
   let isDraining = false;
 
   const server = createServer({
+    IncomingMessage: CrumblessMessage,
     insecureHTTPParser: false,
     // Ours says which Host is missing or wrong, with a page.
     requireHostHeader: false,
