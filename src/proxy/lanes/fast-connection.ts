@@ -129,8 +129,11 @@ export class FastConnection {
   proceed(): void {
     const current = this.#current;
     const held = this.#held;
-    this.#held = NOTHING;
-    if (held.length > 0 && current !== undefined) this.#feed(current, held);
+    // Without an exchange it is the beginning of the next head, which waits for its rest.
+    if (held.length > 0 && current !== undefined) {
+      this.#held = NOTHING;
+      this.#feed(current, held);
+    }
     if (this.#isPaused && this.#held.length <= MAX_HELD && current?.isFull !== true) {
       this.#isPaused = false;
       this.socket.resume();
