@@ -7,6 +7,8 @@ import { BlockList, isIP, isIPv6 } from "node:net";
 
 /** `::ffff:192.0.2.1` → `192.0.2.1` (a dual-stack listener sees IPv4 peers so); a zone (`fe80::1%eth0`) is cut off. */
 export function plainAddress(address: string): string {
+  // Most are IPv4, and isIPv6 takes microseconds to say so.
+  if (!address.includes(":")) return address;
   const withoutZone = address.split("%", 1)[0] ?? "";
   if (!isIPv6(withoutZone)) return withoutZone;
   return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(withoutZone)?.[1] ?? withoutZone;
