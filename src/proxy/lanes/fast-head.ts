@@ -57,6 +57,9 @@ const SLASH = 0x2f;
 /** " HTTP/1.1\r\n" behind the target. */
 const VERSION = Buffer.from(" HTTP/1.1\r\n");
 
+/** Methods whose request without a body carries no Content-Length either. */
+const BODYLESS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "DELETE"]);
+
 /** Longest method of check-request is shorter. */
 const MAX_METHOD = 24;
 
@@ -257,8 +260,7 @@ export class HeadReader {
     out += added;
     if (this.body === "chunked") return `${out}transfer-encoding: chunked\r\n\r\n`;
     if (this.body === "length") return `${out}content-length: ${this.contentLength}\r\n\r\n`;
-    // RFC 9110 §8.6: these methods say their zero.
-    const saysZero = this.method === "POST" || this.method === "PUT" || this.method === "PATCH";
-    return saysZero ? `${out}content-length: 0\r\n\r\n` : `${out}\r\n`;
+    // RFC 9110 §8.6: a method that expects a body says its zero, as node:http's client has it.
+    return !BODYLESS.has(this.method) ? `${out}content-length: 0\r\n\r\n` : `${out}\r\n`;
   }
 }
