@@ -1,0 +1,160 @@
+/**
+ * Many at once: handshakes that never end, places that are all taken, names that nobody has, crumbs that nobody reads.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
+import { type Attacker, assertServed, knock, NAME, pour, startSiege } from "../support/siege.ts";
+import { startTarget } from "../support/target.ts";
+
+const HALF_HELLO = Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1]);
+/** What the heap may grow to by work alone, and what the buffers of all attackers may hold. */
+const MEMORY = 150_000_000;
+
+const LARGE = Buffer.alloc(8_000_000);
+
+/** What has to be closed, the visitor's own apart. */
+async function emptied(openConnections: () => Promise<number>, within = 20_000): Promise<void> {
+  const until = performance.now() + within;
+  while ((await openConnections()) > 1) {
+    assert.ok(performance.now() < until, "connections stay");
+    await wait(100);
+  }
+}
+
+test("S5 ten thousand half-open handshakes keep nobody out", { timeout: 120_000 }, async (t) => {
+  const { port } = await startTarget(t, (_, res) => res.end("ok"));
+  const siege = await startSiege(
+    t,
+    `limits: { handshakes: 64, handshakeTime: 2s, connectionsPerNeighbour: 1024 }\nsites: { ${NAME}: "127.0.0.1:${port}" }\n`,
+  );
+  const { gatehouse, visits, limit } = siege;
+  const [since, before] = [visits.length, await gatehouse.rss()];
+  const open: Attacker[] = [];
+  for (let count = 0; count < 10_000; count++) {
+    const attacker = await knock(t, { port: gatehouse.httpsPort, from: `127.0.1.${1 + (count % 20)}` });
+    attacker.send(HALF_HELLO);
+    open.push(attacker);
+    // No more of them than this machine may have open; those sent away are closed already.
+    if (open.length > 500) open.shift()?.raw.destroy();
+  }
+  const served = visits.length;
+  for (const { raw } of open) raw.destroy();
+  assert.ok(served - since >= 3, `${served - since} visits meanwhile`);
+  assertServed(siege, since);
+  assert.ok((await limit("handshakes")) > 0);
+  await emptied(siege.openConnections);
+  const grown = (await gatehouse.rss()) - before;
+  assert.ok(grown < MEMORY, `${grown} bytes more than before`);
+  const said = gatehouse.lines.filter(({ event, level }) => event !== "access" && level >= 30);
+  assert.ok(said.length < 20, `${said.length} lines`);
+});
+
+test(
+  "S8 when kept connections take every place, the next visitor is served and a tunnel lives",
+  { timeout: 120_000 },
+  async (t) => {
+    const { port, server } = await startTarget(t, (_, res) => res.end("ok"));
+    server.on("upgrade", (_, socket) => {
+      socket.on("error", () => {});
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+      socket.pipe(socket);
+    });
+    const siege = await startSiege(
+      t,
+      `limits: { connections: 48, connectionsPerNeighbour: 48, idleTime: 1m, tunnels: 2 }\nsites: { ${NAME}: "127.0.0.1:${port}" }\n`,
+    );
+    const { gatehouse, visits } = siege;
+    const dig = async (): Promise<Attacker> => {
+      const tunnel = await knock(t, { port: gatehouse.httpsPort, isTls: true, from: "127.0.2.1" });
+      tunnel.send(
+        `GET /ws HTTP/1.1\r\nHost: ${NAME}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+          "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+      );
+      while (!tunnel.received().includes("\r\n\r\n")) await wait(20);
+      return tunnel;
+    };
+    const tunnels = [await dig(), await dig()];
+    assert.match((await dig()).received(), /^HTTP\/1\.1 503 [^]*retry-after/i);
+    assert.equal(await siege.limit("tunnels"), 1);
+    const since = visits.length;
+    for (let count = 0; count < 120; count++) {
+      const kept = await knock(t, { port: gatehouse.httpsPort, isTls: true, from: `127.0.3.${1 + (count % 4)}` });
+      kept.send(`GET /ok HTTP/1.1\r\nHost: ${NAME}\r\n\r\n`);
+    }
+    while (visits.length < since + 5) await wait(50);
+    assertServed(siege, since);
+    assert.ok((await siege.metric("gatehouse_connections_rejected_total", { reason: "shed" })) > 0);
+    for (const tunnel of tunnels) {
+      const before = tunnel.bytes();
+      tunnel.send("still here");
+      while (tunnel.bytes() === before) await wait(20);
+      assert.ok(!tunnel.isClosed());
+    }
+  },
+);
+
+test(
+  "S19 chunks of one byte for a target that does not read take no more than buffers",
+  { timeout: 120_000 },
+  async (t) => {
+    const { port } = await startTarget(t, (req, res) => {
+      if (req.url === "/ok") res.end("ok");
+    });
+    const siege = await startSiege(t, `sites: { ${NAME}: { to: "127.0.0.1:${port}", timeouts: { idle: 2s } } }\n`);
+    const { gatehouse, visits } = siege;
+    for (const expectation of ["", "Expect: 100-continue\r\n"]) {
+      const [since, before] = [visits.length, await gatehouse.rss()];
+      let most = before;
+      const attackers = await Promise.all(
+        Array.from({ length: 10 }, () => knock(t, { port: gatehouse.httpsPort, isTls: true })),
+      );
+      const pouring = attackers.map((attacker) => {
+        attacker.send(`POST /up HTTP/1.1\r\nHost: ${NAME}\r\nTransfer-Encoding: chunked\r\n${expectation}\r\n`);
+        // What the kernel holds for the target is full after this, so that the crumbs have to wait.
+        attacker.send(`${LARGE.length.toString(16)}\r\n`);
+        attacker.send(LARGE);
+        attacker.send("\r\n");
+        return pour(attacker, "1\r\nx\r\n".repeat(500));
+      });
+      const until = performance.now() + 5_000;
+      while (performance.now() < until) {
+        most = Math.max(most, await gatehouse.rss());
+        await wait(100);
+      }
+      for (const { raw } of attackers) raw.destroy();
+      await Promise.all(pouring);
+      assert.ok(most - before < MEMORY, `${most - before} bytes more than before`);
+      assertServed(siege, since);
+      await emptied(siege.openConnections);
+    }
+  },
+);
+
+test("S28 S29 names that nobody has leave no series and no memory behind", { timeout: 120_000 }, async (t) => {
+  const { port } = await startTarget(t, (_, res) => res.end("ok"));
+  const siege = await startSiege(t, `sites: { ${NAME}: "127.0.0.1:${port}" }\n`);
+  const { gatehouse } = siege;
+  const series = async (): Promise<number> => {
+    const answer = await fetch(`http://127.0.0.1:${gatehouse.metricsPort}/metrics`);
+    return (await answer.text()).split("\n").filter((line) => line.startsWith("gatehouse_http_requests_total")).length;
+  };
+  const ask = async (count: number): Promise<void> => {
+    const client = await knock(t, { port: gatehouse.httpPort });
+    const one = (at: number) =>
+      `${at % 2 === 0 ? "GET" : "PROPFIND"} /${at} HTTP/1.1\r\nHost: ${at}-${Math.random()}.test\r\nUser-Agent: \x1b[2J${"x".repeat(2_000)}\r\n`;
+    for (let at = 0; at < count; at++) {
+      const before = client.bytes();
+      client.send(`${one(at)}\r\n`);
+      while (client.bytes() === before && !client.isClosed()) await wait(1);
+      if (client.isClosed()) break;
+    }
+    client.raw.destroy();
+  };
+  await ask(20);
+  const before = await series();
+  for (let round = 0; round < 10; round++) await ask(90);
+  assert.ok((await series()) <= before, "a label came from a stranger");
+  const lines = gatehouse.lines.filter(({ event }) => event === "access");
+  for (const line of lines) assert.ok(JSON.stringify(line).length < 2_000, "a long line");
+});
