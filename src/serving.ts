@@ -7,6 +7,7 @@ import type { Keeper, Serving } from "./cluster/contract.ts";
 import type { Config } from "./config/model.ts";
 import { errorText } from "./core/errors.ts";
 import { createAccessLog } from "./observe/access-log.ts";
+import { createPassthrough } from "./forward/passthrough.ts";
 import type { Logger } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import { createDemo } from "./proxy/demo.ts";
@@ -44,6 +45,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   let coming: ReadonlySet<string> = names;
   let access = createAccessLog(log, { enabled: first.log.access });
   let isDraining = false;
+  let isLogged = first.log.access;
 
   const contexts = createContexts();
   const demo = createDemo();
@@ -64,8 +66,11 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   };
   const arrivals = createArrivals({ fetch: (name) => keeper.bundle(name), arrived: setBundle });
   const sni = createSniChooser({ names: () => names, contexts, log });
+  const passthrough = createPassthrough({ log, isLogged: () => isLogged });
+  metrics.watchPorts(() => passthrough.traffic());
   const front = createFront({
     context,
+    passthrough: (raw, client, site) => passthrough.carry(raw, client, site),
     chooseContext(serverName) {
       const site = sni.siteOf(serverName);
       const arrival = site === undefined ? undefined : arrivals.arrival(site);
@@ -91,7 +96,10 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   return {
     async apply(next) {
       const nextRules = createRules(next);
-      const nextNames = new Set(next.sites.map((site) => site.name));
+      // Of a site whose TLS goes through, the machine behind it has the certificate.
+      const nextNames = new Set(
+        next.sites.flatMap(({ name, passthrough }) => (passthrough === undefined ? [name] : [])),
+      );
       coming = nextNames;
       const fresh = [...nextNames].filter((name) => !names.has(name));
       for (const name of fresh.slice(0, READ_AHEAD)) {
@@ -114,6 +122,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       arrivals.expect(fresh.slice(READ_AHEAD));
       log.level = next.log.level;
       access = createAccessLog(log, { enabled: next.log.access });
+      isLogged = next.log.access;
       metrics.setSites(
         next.sites.map((site) => ({ name: site.name, upstreams: site.routes.map((route) => route.target.text) })),
       );

@@ -6,9 +6,8 @@
 import type { CertificateStatus } from "../acme/scheduler.ts";
 import type { SiteConfig } from "../config/model.ts";
 import type { ForwardReport } from "../forward/forwards.ts";
-import type { Checklist, RouterReport } from "../network/router-report.ts";
 
-export type { CertificateStatus, Checklist, ForwardReport, RouterReport };
+export type { CertificateStatus, ForwardReport };
 
 export interface StatusReport {
   version: string;
@@ -40,9 +39,12 @@ export interface StatusReport {
 
 /** Sites as people read them: which path goes where. */
 export function reportSites(sites: readonly SiteConfig[]): StatusReport["sites"] {
-  return sites.map(({ name, routes, redirect }) => ({
+  return sites.map(({ name, routes, redirect, passthrough }) => ({
     name,
-    routes: routes.map(({ prefix, target }) => ({ prefix, target: target.text })),
+    routes:
+      passthrough === undefined
+        ? routes.map(({ prefix, target }) => ({ prefix, target: target.text }))
+        : [{ prefix: "TLS", target: passthrough.target.text }],
     redirect: redirect?.to,
   }));
 }
@@ -72,12 +74,6 @@ export interface ReloadReport {
   findings?: readonly string[];
 }
 
-export interface RouterAnswer {
-  report: RouterReport;
-  /** The router's form, filled in for the ports that are listened on. */
-  checklist: Checklist;
-}
-
 export interface AdminActions {
   status(): Promise<StatusReport>;
   certificates(): Promise<readonly CertificateStatus[]>;
@@ -85,11 +81,10 @@ export interface AdminActions {
   reload(): Promise<ReloadReport>;
   /** Every forwarded port of the configuration, those that could not be opened included. */
   forwards(): Promise<readonly ForwardReport[]>;
-  router(): Promise<RouterAnswer>;
 }
 
 /** What the rooms beside the serving answer themselves. */
-export type CompanionActions = Pick<AdminActions, "forwards" | "router">;
+export type CompanionActions = Pick<AdminActions, "forwards">;
 
 /** The whole protocol. A new question is a new line here, in the server's table and in the client. */
 export const QUESTIONS = {
@@ -98,7 +93,6 @@ export const QUESTIONS = {
   health: "GET /v1/health",
   reload: "POST /v1/reload",
   forwards: "GET /v1/forwards",
-  router: "GET /v1/router",
 } as const satisfies Record<keyof AdminActions, string>;
 
 /** What went wrong, as it travels. */

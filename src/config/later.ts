@@ -5,20 +5,8 @@
  */
 import type { Path } from "./findings.ts";
 
-const TOP = ["ddns", "status", "notify", "storage", "cluster", "doctor"];
-const SITE = [
-  "allow",
-  "deny",
-  "ban",
-  "auth",
-  "limit",
-  "health",
-  "passthrough",
-  "proxyProtocol",
-  "acme",
-  "maintenance",
-  "clientCert",
-];
+const TOP = ["ddns", "router", "status", "notify", "storage", "cluster", "doctor"];
+const SITE = ["allow", "deny", "ban", "auth", "limit", "health", "acme", "maintenance", "clientCert"];
 
 export function isLater(block: Path, key: string): boolean {
   if (block.length === 0) return TOP.includes(key);

@@ -45,6 +45,15 @@ export interface TimeoutsConfig {
   tunnelIdleMs: number;
 }
 
+/** TLS goes through to a machine that ends it itself. */
+export interface PassthroughConfig {
+  target: { host: string; port: number; text: string };
+  isPublic: boolean;
+  proxyProtocol: "v1" | "v2" | undefined;
+  /** Silence in both directions. */
+  idleMs: number;
+}
+
 export interface SiteConfig {
   /** A-label, lower case, no trailing dot; may begin with `*.`. The key of metrics and logs. */
   name: string;
@@ -52,6 +61,8 @@ export interface SiteConfig {
   email?: string | undefined;
   /** Either forwards (routes, longest prefix first) or answers with a redirect. */
   routes: readonly RouteConfig[];
+  /** Then it has neither routes nor a certificate of ours. */
+  passthrough: PassthroughConfig | undefined;
   redirect: { to: string; status: 301 | 302 | 307 | 308 } | undefined;
   /** Bytes; 0 means no limit. */
   maxBody: number;
@@ -203,15 +214,6 @@ export interface PortConfig {
   sessions: number;
 }
 
-export interface RouterConfig {
-  /** Which protocol it is asked by; off: not at all. */
-  map: "off" | "auto" | "pcp" | "nat-pmp" | "upnp";
-  leaseMs: number;
-  checkMs: number;
-  /** Give the ports back at the end. */
-  unmap: boolean;
-}
-
 export interface Config {
   file: string;
   listen: { https: readonly ListenAddress[]; http: readonly ListenAddress[] };
@@ -223,13 +225,14 @@ export interface Config {
   workers: number | "auto";
   acme: AcmeConfig;
   dns: DnsConfig;
-  router: RouterConfig;
   sites: readonly SiteConfig[];
   ports: readonly PortConfig[];
   /** Sites and ports that were left out, with the finding that says why (`file:line:column …`). The rest runs. */
   quarantined: readonly { name: string; finding: string }[];
   /** CIDRs of peers whose forwarding headers are believed; `lan` is spelled out already. */
   trustedProxies: readonly string[];
+  /** CIDRs of peers whose every connection begins with a PROXY protocol header. */
+  proxyProtocolFrom: readonly string[];
   limits: LimitsConfig;
   drainMs: number;
   metrics: { listen: ListenAddress } | undefined;

@@ -46,7 +46,7 @@ const keyRefusal = (key: string): Refusal | undefined => {
   return read instanceof Refusal ? read : undefined;
 };
 
-function readTarget(value: unknown): PortConfig["target"] | Refusal {
+export function readPortTarget(value: unknown): PortConfig["target"] | Refusal {
   const forms = "write host:port, such as 192.168.0.200:22";
   if (typeof value !== "string") return new Refusal(`${shown(value)} is not a target`, forms);
   const read = readPlainHostAndPort(value);
@@ -63,13 +63,23 @@ function readAllow(value: unknown): string[] | Refusal {
   return found.length > 0 ? found : new Refusal("an empty list lets nobody in", "remove allow, or name a network");
 }
 
+export const proxyProtocol = (condition: string) =>
+  leaf(
+    {
+      doc: `Tell the target who the client is, in a PROXY protocol header: v1 or v2. ${condition}`,
+      example: "v2",
+      json: { enum: ["v1", "v2"] },
+    },
+    (value): "v1" | "v2" | Refusal => (value === "v1" || value === "v2" ? value : choiceRefusal(value, ["v1", "v2"])),
+  ).optional();
+
 const portSchema = z
   .preprocess(
     (value) => (typeof value === "object" && value !== null && !Array.isArray(value) ? value : { to: value }),
     z.strictObject({
       to: leaf(
         { doc: "The machine inside and its port.", example: "172.16.1.2:22", json: { type: "string" } },
-        readTarget,
+        readPortTarget,
       ),
       description: text({ doc: "What it is for.", example: "ssh to the build VM" }, (value) =>
         value.length <= 200 ? undefined : new Refusal("this is longer than 200 characters", "say it shorter"),
@@ -86,15 +96,7 @@ const portSchema = z
         doc: "End TLS here with the certificate of this name, and speak plainly to the target. tcp only.",
         example: "mqtt.example.org",
       }).optional(),
-      proxyProtocol: leaf(
-        {
-          doc: "Tell the target who the client is, in a PROXY protocol header: v1 or v2. tcp only; the target must expect it.",
-          example: "v2",
-          json: { enum: ["v1", "v2"] },
-        },
-        (value): "v1" | "v2" | Refusal =>
-          value === "v1" || value === "v2" ? value : choiceRefusal(value, ["v1", "v2"]),
-      ).optional(),
+      proxyProtocol: proxyProtocol("tcp only; the target must expect it."),
       public: flag({ doc: "The target may have a public address.", default: false }),
       idle: optionalDuration({
         doc: "Silence in both directions before a session ends. Default: 2h4m for tcp (RFC 5382), 5m for udp (RFC 4787).",

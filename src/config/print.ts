@@ -8,7 +8,6 @@ import { formatDuration, formatSize } from "../core/time.ts";
 import { listenText } from "./addresses.ts";
 import { limitsOut } from "./limits.ts";
 import { dnsOut } from "./resolve-dns.ts";
-import { routerOut } from "./router.ts";
 import type { AcmeConfig, Config, RouteConfig, SiteConfig, TargetConfig } from "./model.ts";
 import { portOut } from "./ports.ts";
 
@@ -23,11 +22,11 @@ export function writtenOut(config: Config, references: ReadonlyMap<string, strin
     admin: config.admin,
     trustedProxies: config.trustedProxies,
     limits: limitsOut(config.limits),
+    proxyProtocolFrom: config.proxyProtocolFrom.length === 0 ? undefined : config.proxyProtocolFrom,
     drain: formatDuration(config.drainMs),
     workers: config.workers,
     acme: acmeOut(config.acme, hide),
     ...dnsOut(config.dns, hide),
-    router: routerOut(config.router),
     sites: Object.fromEntries(config.sites.map((site) => [site.name, siteOut(site, hide)])),
     ports:
       config.ports.length === 0
@@ -78,6 +77,8 @@ function siteOut(site: SiteConfig, hide: Hide) {
         ? undefined
         : Object.fromEntries(site.routes.map((one) => [one.prefix, routeOut(one, hide)])),
     email: hide(site.email),
+    passthrough: site.passthrough?.target.text,
+    proxyProtocol: site.passthrough?.proxyProtocol,
     redirect: site.redirect?.to,
     status: site.redirect?.status,
     maxBody: site.maxBody === 0 ? "none" : formatSize(site.maxBody),

@@ -28,6 +28,12 @@ const SITES: readonly Example[] = [
   },
   { name: "app.example.org", comment: "Several targets, by path.", keys: ["routes"], values: { routes: undefined } },
   {
+    name: "mail.example.org",
+    comment: "TLS goes through to a machine that ends it itself.",
+    keys: ["passthrough", "proxyProtocol"],
+    values: { passthrough: "192.168.0.210:443" },
+  },
+  {
     name: "old.example.org",
     comment: "No target: a redirect.",
     keys: ["redirect", "status"],

@@ -7,7 +7,6 @@ import { basename, dirname, join, resolve } from "node:path";
 import { checkName, type NamePolicy } from "../core/names.ts";
 import { coversEverybody, listenText } from "./addresses.ts";
 import type { Judged } from "./judge.ts";
-import { resolveRouter } from "./router.ts";
 import { resolveLimits } from "./limits.ts";
 import type { AcmeConfig, Config, ListenAddress, SiteConfig } from "./model.ts";
 import { resolvePorts } from "./ports.ts";
@@ -67,10 +66,10 @@ export async function resolveConfig(
       workers: declared.workers,
       acme,
       dns,
-      router: resolveRouter(declared.router),
       sites,
       ports,
       trustedProxies,
+      proxyProtocolFrom: [...new Set(declared.proxyProtocolFrom.flat())],
       limits: resolveLimits(declared.limits, resolver.below(["limits"]), warn),
       drainMs: declared.drain,
       metrics: declared.metrics,
@@ -141,7 +140,9 @@ async function resolveSites(
   const names = new Map<string, string>();
   const writtenAs = new Map<string, string>();
   for (const [written, declared] of sites) {
-    const checked = checkName(written, policy);
+    // A name whose certificate is somebody else's business may be one that no public CA would sign.
+    const isOurs = declared?.passthrough === undefined;
+    const checked = checkName(written, isOurs ? policy : { publicCa: false, canBeWildcard: true });
     if ("refusal" in checked) {
       resolver.report(["sites", written], `the name ${checked.refusal}`, checked.hint, "key");
       if (declared !== undefined) await resolveSite(written, declared, resolver.below(["sites", written]));

@@ -22,9 +22,8 @@ import {
   text,
 } from "./leaves.ts";
 import { limitsSchema } from "./limits.ts";
-import { portsSchema } from "./ports.ts";
+import { portsSchema, proxyProtocol, readPortTarget } from "./ports.ts";
 import { headerRefusal, prefixRefusal, readRedirect, readTarget } from "./readings.ts";
-import { routerSchema } from "./router.ts";
 import { acmeSchema } from "./schema-acme.ts";
 import { dnsSchemas } from "./schema-dns.ts";
 import { workersSchema } from "./workers.ts";
@@ -119,6 +118,15 @@ export const siteSchema = z
         doc: "For a CA account of this site's own. Default: the one of acme.",
         example: "nas@example.org",
       }).optional(),
+      passthrough: leaf(
+        {
+          doc: "Do not end TLS for this name: carry it, by the name in its first message, to this machine, which has the certificate.",
+          example: "192.168.0.210:443",
+          json: { type: "string" },
+        },
+        readPortTarget,
+      ).optional(),
+      proxyProtocol: proxyProtocol("With passthrough only; the target must expect it."),
       maxBody: sizeOrNone({ doc: "The largest request body; more is answered with 413.", default: "none" }),
       timeouts: block("How long this site waits.", {
         connect: duration({
@@ -202,11 +210,15 @@ export const configSchema = z.strictObject({
     [],
   ),
   limits: limitsSchema,
+  proxyProtocolFrom: oneOrMany(
+    "Peers that tell the client in a PROXY protocol header (v1 or v2) before everything else: a load balancer or a VPS in front. Written like trustedProxies. Each of their connections must begin with one; from nobody else is one taken.",
+    leaf({ doc: "An address, a network or a word.", json: { type: "string" } }, readPeers),
+    [],
+  ),
   drain: duration({ doc: "How long running requests may take after SIGTERM.", default: "30s", min: "0s", max: "1h" }),
   workers: workersSchema,
   acme: acmeSchema,
   ...dnsSchemas,
-  router: routerSchema,
   sites: z.record(z.string(), siteSchema).meta({ description: "Host name: target, or a block of keys." }),
   ports: portsSchema,
   metrics: optionalBlock("Prometheus metrics, on a listener of their own; left out, there is none.", {

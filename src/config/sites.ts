@@ -3,7 +3,9 @@
  * Owns: what two settings of a site mean together (to and routes, redirect and status, upstreamTls and its targets).
  * Never: knows of other sites.
  */
-import type { RouteConfig, SiteConfig, TargetConfig, UpstreamTls } from "./model.ts";
+import { isIP } from "node:net";
+import { isInsideAddress } from "../core/networks.ts";
+import type { PassthroughConfig, RouteConfig, SiteConfig, TargetConfig, UpstreamTls } from "./model.ts";
 import { isEmail } from "./readings.ts";
 import type { DeclaredSite, DeclaredUpstreamTls } from "./schema.ts";
 import type { Resolver } from "./secrets.ts";
@@ -20,6 +22,7 @@ export async function resolveSite(
   const before = resolver.problems.length;
   const routes = await resolveRoutes(declared, resolver);
   const redirect = resolveRedirect(name, declared, resolver);
+  const passthrough = resolvePassthrough(declared, resolver);
   const responseHeaders = resolveHeaders(declared, resolver);
   const email = declared.email && (await resolver.secret(declared.email, ["email"]));
   if (email !== undefined && !isEmail(email)) {
@@ -30,6 +33,7 @@ export async function resolveSite(
     name,
     email,
     routes,
+    passthrough,
     redirect,
     maxBody: declared.maxBody,
     timeouts: {
@@ -62,8 +66,13 @@ async function resolveRoutes(declared: DeclaredSite, resolver: Resolver): Promis
     routes.push({ prefix, target: targetOf(route.to, own), strip: route.strip });
   }
   if (siteTls !== undefined && !usesSiteTls) tlsForNothing(resolver, ["upstreamTls"]);
-  if (routes.length === 0 && declared.redirect === undefined) {
-    resolver.report([], "has no target", "write `name: host:port`, or to, routes or redirect below it", "key");
+  if (routes.length === 0 && declared.redirect === undefined && declared.passthrough === undefined) {
+    resolver.report(
+      [],
+      "has no target",
+      "write `name: host:port`, or to, routes, redirect or passthrough below it",
+      "key",
+    );
   }
   // Longest first; the order of the file decides nothing.
   return routes.sort((a, b) => b.prefix.length - a.prefix.length || (a.prefix < b.prefix ? -1 : 1));
@@ -89,6 +98,34 @@ async function resolveTls(
     resolver.report([...path, "roots"], "roots are not looked at with verify: false", "remove one of them", "key");
   }
   return { verify, serverName, roots: roots && (await resolver.certificates(roots, [...path, "roots"])) };
+}
+
+function resolvePassthrough(declared: DeclaredSite, resolver: Resolver): PassthroughConfig | undefined {
+  const { passthrough: target, proxyProtocol } = declared;
+  if (target === undefined) {
+    if (proxyProtocol !== undefined) {
+      resolver.report(
+        ["proxyProtocol"],
+        "goes with passthrough; other targets get X-Forwarded-For",
+        "remove it",
+        "key",
+      );
+    }
+    return undefined;
+  }
+  for (const other of ["to", "routes", "redirect", "upstreamTls"] as const) {
+    if (declared[other] === undefined) continue;
+    resolver.report([other], "cannot be looked into: passthrough does not end TLS", "remove one of the two", "key");
+  }
+  if (isIP(target.host) !== 0 && !isInsideAddress(target.host)) {
+    resolver.report(
+      ["passthrough"],
+      `${target.host} is a public address, and Gatehouse leads to machines inside`,
+      "write the machine's private address",
+      "value",
+    );
+  }
+  return { target, proxyProtocol, isPublic: false, idleMs: declared.timeouts.tunnelIdle };
 }
 
 function resolveRedirect(name: string, declared: DeclaredSite, resolver: Resolver): SiteConfig["redirect"] {

@@ -251,6 +251,8 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
 }
 
 /** Who needs a certificate: the sites, and the ports that end TLS. */
-const namesOf = (config: Config): string[] => [
-  ...new Set([...config.sites.map(({ name }) => name), ...tlsNames(config.ports)]),
-];
+const namesOf = (config: Config): string[] => [...new Set([...ownNames(config.sites), ...tlsNames(config.ports)])];
+
+/** Of a site whose TLS goes through, the machine behind it has the certificate. */
+const ownNames = (sites: Config["sites"]): string[] =>
+  sites.flatMap(({ name, passthrough }) => (passthrough === undefined ? [name] : []));

@@ -10,7 +10,6 @@ import type { MetricName } from "./catalog.ts";
 import type { Families } from "./families.ts";
 import { exposeFamily, Tally, type Sample } from "./cells.ts";
 import { LIMITS, type LimitName } from "./limit-names.ts";
-import { routerMetrics, type RouterMetrics } from "./router-tally.ts";
 import { createSiteTallies } from "./site-tallies.ts";
 import type { SiteTally } from "./site-tally.ts";
 
@@ -18,7 +17,7 @@ export type UpstreamErrorReason = "connect" | "timeout" | "reset" | "tls" | "pro
 export type RejectReason = "limit" | "shed" | "acl" | "tls" | "proxy_header";
 export type HandshakeOutcome = "ok" | "failed" | "refused" | "pending" | "challenge";
 
-export interface Metrics extends RouterMetrics {
+export interface Metrics {
   /** Labels from now on; other sites fold into `_other`. Called at start and at each reload. */
   setSites(sites: readonly { name: string; upstreams: readonly string[] }[]): void;
   exchangeStarted(site: string | undefined): void;
@@ -42,7 +41,7 @@ export interface Metrics extends RouterMetrics {
   acmeOrder(outcome: "success" | "failure", reason: string): void;
   acmeConsecutiveFailures(name: string, count: number): void;
   reload(ok: boolean): void;
-  /** Asked at each scrape for the forwarded ports; their keys come from the configuration. */
+  /** Asked at each scrape for forwarded ports and passthrough sites; their keys come from the configuration. */
   watchPorts(read: () => Iterable<PortSample>): void;
   /** Worker processes that serve now, and those that were lost. */
   workers(serving: number): void;
@@ -90,8 +89,10 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
   };
   exposeSites(registry, () => sites.all());
 
-  let readPorts: () => Iterable<PortSample> = () => [];
-  exposePorts(registry, () => readPorts());
+  const portReaders: (() => Iterable<PortSample>)[] = [];
+  exposePorts(registry, function* () {
+    for (const read of portReaders) yield* read();
+  });
   const open = tallyOf("gatehouse_connections_open");
   const rejected = tallyOf("gatehouse_connections_rejected_total");
   const handshakes = tallyOf("gatehouse_tls_handshakes_total");
@@ -122,7 +123,6 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
   for (const name of MISNAMED) registry.removeSingleMetric(name);
 
   const metrics: Metrics = {
-    ...routerMetrics(tallyOf),
     setSites: (wanted) => sites.set(wanted),
     exchangeStarted(site) {
       sites.of(site).inFlight++;
@@ -179,7 +179,7 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
       if (ok) reloadAt.set([], [], clock.now() / 1000);
     },
     watchPorts(read) {
-      readPorts = read;
+      portReaders.push(read);
     },
     workers: (serving) => workersServing.set([], [], serving),
     workerLost: (reason) => workersLost.add(["reason"], [reason]),

@@ -6,10 +6,12 @@
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { LimitsConfig, ListenAddress } from "../config/model.ts";
+import type { ProxyEndpoints } from "../core/proxy-protocol.ts";
 import type { LaneContext } from "./exchange.ts";
-import { createConnectionBounds } from "./front-bounds.ts";
+import { createConnectionBounds, type Seat } from "./front-bounds.ts";
 import { checkOpenFiles } from "./front-files.ts";
 import { createListeners, type ListenerKind } from "./front-listen.ts";
+import { readProxiedClient, readServerName } from "./front-peek.ts";
 import { type ContextChoice, createTlsFront } from "./front-tls.ts";
 import type { ConnectionFacts } from "./lanes/check-request.ts";
 import { createCompatLane } from "./lanes/compat.ts";
@@ -18,6 +20,7 @@ import { createH2Lane } from "./lanes/h2.ts";
 import { createUpgradeLane } from "./lanes/upgrade.ts";
 import { createPlainLane } from "./plain.ts";
 import { plainAddress } from "./rules/client-identity.ts";
+import type { PassthroughSite } from "./rules/policy.ts";
 
 export interface FrontOptions {
   context: LaneContext;
@@ -31,6 +34,8 @@ export interface FrontOptions {
   ticketKeys: Buffer;
   /** Key authorization for a token on port 80, or undefined. */
   answerChallenge(host: string, token: string): Promise<string | undefined>;
+  /** Takes over a connection for a site whose TLS goes through; its first message is back on the socket. */
+  passthrough(raw: Socket, client: ProxyEndpoints, site: PassthroughSite): void;
   /** Port of `https://` in redirects. Default: the first HTTPS listener's, or 443 when there is none. */
   publicHttpsPort?: number;
 }
@@ -52,6 +57,8 @@ export interface Front {
 
 /** TCP keep-alive (milliseconds): finds clients that lost power or network without a word. */
 const KEEP_ALIVE_MS = 60_000;
+/** For a whole ClientHello, where the name in it decides. */
+const HELLO_MS = 5_000;
 
 export function createFront(options: FrontOptions): Front {
   const { context } = options;
@@ -91,9 +98,32 @@ export function createFront(options: FrontOptions): Front {
 
   function accept(kind: ListenerKind, socket: Socket): void {
     socket.on("error", () => {});
-    const client = plainAddress(socket.remoteAddress ?? "");
+    const peer = endpointsOf(socket);
+    if (context.rules().proxyPeers?.has(peer.sourceAddress) === true) awaitHeader(kind, socket, peer);
+    else enter(kind, socket, peer);
+  }
+
+  /** The peer is a proxy that speaks for its clients. Its own connections wait here, bounded like any others. */
+  function awaitHeader(kind: ListenerKind, socket: Socket, peer: ProxyEndpoints): void {
+    const seat = takeSeat(kind, socket, peer.sourceAddress, true);
+    if (seat === undefined) return;
+    readProxiedClient(socket, peer, {
+      withinMs: context.limits().firstByteMs,
+      done(client) {
+        seat.leave();
+        enter(kind, socket, client);
+      },
+      failed(why) {
+        metrics.connectionRejected(kind, "proxy_header");
+        log.debug({ event: "proxy_header.refused", peer: peer.sourceAddress, why }, "no PROXY header from this peer");
+        socket.resetAndDestroy();
+      },
+    });
+  }
+
+  function takeSeat(kind: ListenerKind, socket: Socket, client: string, isHandshake: boolean): Seat | undefined {
     const seat = bounds.admit(client, {
-      isHandshake: kind === "https",
+      isHandshake,
       giveUp(limit) {
         context.limitReached(limit, client);
         metrics.connectionRejected(kind, "shed");
@@ -104,28 +134,60 @@ export function createFront(options: FrontOptions): Front {
       context.limitReached(seat, client);
       metrics.connectionRejected(kind, "limit");
       socket.resetAndDestroy();
-      return;
+      return undefined;
     }
+    socket.once("close", () => seat.leave());
+    return seat;
+  }
+
+  function enter(kind: ListenerKind, socket: Socket, client: ProxyEndpoints): void {
+    const address = client.sourceAddress;
+    const seat = takeSeat(kind, socket, address, kind === "https");
+    if (seat === undefined) return;
     sockets.add(socket);
     metrics.connectionOpened(kind);
     socket.once("close", () => {
-      seat.leave();
       sockets.delete(socket);
       metrics.connectionClosed(kind);
       if (sockets.size === 0) whenEmpty?.();
     });
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     if (kind === "http") {
-      awaitFirstByte(socket, socket, client);
-      plain.accept(socket, { ...factsOf(socket, "http"), seat });
+      awaitFirstByte(socket, socket, address);
+      plain.accept(socket, { ...factsOf(client, "http"), seat });
       return;
     }
-    tls.accept(socket, (secure) => {
-      seat.secured();
-      awaitFirstByte(secure, socket, client);
-      const facts = { ...factsOf(socket, "https"), ...tlsFactsOf(secure), seat };
-      if (secure.alpnProtocol === "h2") h2.accept(secure, facts);
-      else fast.accept(secure, facts);
+    const endTls = (): void =>
+      tls.accept(socket, (secure) => {
+        seat.secured();
+        awaitFirstByte(secure, socket, address);
+        const facts = { ...factsOf(client, "https"), ...tlsFactsOf(secure), seat };
+        if (secure.alpnProtocol === "h2") h2.accept(secure, facts);
+        else fast.accept(secure, facts);
+      });
+    if (context.rules().hasPassthrough) chooseWay(socket, client, seat, endTls);
+    else endTls();
+  }
+
+  /** By the name in the first message: to the machine that ends TLS itself, or on to our own. */
+  function chooseWay(socket: Socket, client: ProxyEndpoints, seat: Seat, endTls: () => void): void {
+    readServerName(socket, {
+      withinMs: Math.min(HELLO_MS, context.limits().handshakeMs),
+      done(serverName) {
+        const site = serverName === undefined ? undefined : context.rules().passthrough(serverName);
+        if (site === undefined) {
+          endTls();
+          return;
+        }
+        seat.secured();
+        // Never sent away while it is open: nothing tells whether it is idle inside.
+        seat.began();
+        options.passthrough(socket, client, site);
+      },
+      late() {
+        context.limitReached("handshake_time", client.sourceAddress);
+        socket.destroy();
+      },
     });
   }
 
@@ -181,11 +243,20 @@ export function createFront(options: FrontOptions): Front {
   };
 }
 
-function factsOf(socket: Socket, scheme: "http" | "https"): ConnectionFacts {
+function endpointsOf(socket: Socket): ProxyEndpoints {
   return {
-    peerAddress: plainAddress(socket.remoteAddress ?? ""),
-    peerPort: socket.remotePort ?? 0,
-    localPort: socket.localPort ?? 0,
+    sourceAddress: plainAddress(socket.remoteAddress ?? ""),
+    sourcePort: socket.remotePort ?? 0,
+    destinationAddress: plainAddress(socket.localAddress ?? ""),
+    destinationPort: socket.localPort ?? 0,
+  };
+}
+
+function factsOf(client: ProxyEndpoints, scheme: "http" | "https"): ConnectionFacts {
+  return {
+    peerAddress: client.sourceAddress,
+    peerPort: client.sourcePort,
+    localPort: client.destinationPort,
     serverName: undefined,
     tlsVersion: undefined,
     scheme,

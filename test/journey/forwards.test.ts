@@ -2,56 +2,18 @@
  * Ports of the table, with the programs that people put behind them, and the commands that edit it.
  */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { eventually } from "../support/eventually.ts";
+import { freePort, startDaemon } from "../support/daemons.ts";
 import { closeOf, connectTo, readAll, startTcpTarget } from "../support/forward-home.ts";
 import { configText, type RunningGatehouse, startGatehouse, temporaryFolder } from "../support/gatehouse.ts";
 import { needs, runProgram } from "../support/programs.ts";
 
 const SITE = "sites: { home.localhost: demo }\n";
-
-/** A port that nothing has at this moment. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
-/** Ends with the test; resolves when something accepts on the port. */
-async function startProgram(
-  t: TestContext,
-  program: string,
-  args: readonly string[],
-  port: number,
-): Promise<ChildProcess> {
-  const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
-  let said = "";
-  child.stderr.on("data", (chunk: Buffer) => (said = (said + chunk.toString()).slice(-2_000)));
-  const closed = once(child, "close");
-  t.after(async () => {
-    child.kill("SIGKILL");
-    await closed;
-  });
-  let isOpen = false;
-  void (async () => {
-    while (!isOpen && child.exitCode === null) {
-      const socket: Socket = await connectTo(t, port).catch(() => undefined as never);
-      isOpen = socket !== undefined;
-      socket?.destroy();
-    }
-  })().catch(() => {});
-  await eventually(`${program} listens: ${said}`, () => isOpen, 10_000);
-  return child;
-}
 
 async function start(t: TestContext, ports: string): Promise<RunningGatehouse> {
   const folder = await temporaryFolder(t);
@@ -85,7 +47,7 @@ test(
     ];
     await writeFile(join(folder, "sshd.conf"), settings.join("\n"));
     await chmod(folder, 0o755);
-    await startProgram(t, "/usr/sbin/sshd", ["-D", "-e", "-f", join(folder, "sshd.conf")], port);
+    await startDaemon(t, "/usr/sbin/sshd", ["-D", "-e", "-f", join(folder, "sshd.conf")], port);
     const outside = await freePort();
     await start(t, `ports: { "tcp/127.0.0.1:${outside}": "127.0.0.1:${port}" }\n`);
     const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "LogLevel=ERROR"];
@@ -110,7 +72,7 @@ test(
 
 test("iperf3 runs over a forwarded TCP and UDP port", { skip: needs("iperf3") }, async (t) => {
   const port = await freePort();
-  await startProgram(t, "iperf3", ["-s", "-B", "127.0.0.1", "-p", String(port)], port);
+  await startDaemon(t, "iperf3", ["-s", "-B", "127.0.0.1", "-p", String(port)], port);
   const outside = await freePort();
   await start(
     t,
@@ -140,7 +102,7 @@ test(
     const port = await freePort();
     const folder = await temporaryFolder(t);
     await writeFile(join(folder, "m.conf"), `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\n`);
-    await startProgram(t, "mosquitto", ["-c", join(folder, "m.conf")], port);
+    await startDaemon(t, "mosquitto", ["-c", join(folder, "m.conf")], port);
     const outside = await freePort();
     const gatehouse = await start(
       t,

@@ -40,6 +40,7 @@ export function siteConfig(name: string, target: TargetConfig, changes: Partial<
   return {
     name,
     routes: [route],
+    passthrough: undefined,
     redirect: undefined,
     maxBody: 0,
     timeouts: { connectMs: 5_000, firstByteMs: 5_000, idleMs: 5_000, tunnelIdleMs: 5_000 },
@@ -64,7 +65,6 @@ export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Confi
     state: "",
     admin: "",
     workers: 1,
-    router: { map: "off", leaseMs: 7_200_000, checkMs: 20_000, unmap: false },
     acme: {
       email: undefined,
       caName: "local",
@@ -85,6 +85,7 @@ export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Confi
     ports: [],
     quarantined: [],
     trustedProxies: [],
+    proxyProtocolFrom: [],
     limits: limitsConfig(),
     drainMs: 1_000,
     metrics: undefined,
@@ -142,10 +143,6 @@ export function laneContext(
     workers: () => {},
     workerLost: () => {},
     families: () => Promise.resolve([]),
-    routerAnswers: () => {},
-    routerPort: () => {},
-    routerRequest: () => {},
-    routerRepair: () => {},
     scrape: () => Promise.resolve({ contentType: "", body: "" }),
   };
   const rules = createRules(config);

@@ -4,8 +4,9 @@
  * Never: does any of them.
  */
 import { BlockList } from "node:net";
-import type { Config, RouteConfig, SiteConfig } from "../../config/model.ts";
+import type { Config, PassthroughConfig, RouteConfig, SiteConfig } from "../../config/model.ts";
 import type { ErrorCode } from "../../core/errors.ts";
+import { createNetworkSet, type NetworkSet } from "../../core/networks.ts";
 import type { RequestHead } from "./request-head.ts";
 import { createRouteTable, normaliseHost, type RouteTable, withoutPrefix } from "./routes.ts";
 
@@ -16,6 +17,17 @@ export interface Rules {
   trusted: BlockList;
   /** Does the certificate of one name cover the other? For 421 (RFC 9110 §7.4): same site or covered by the same bundle. */
   sameConnection(serverName: string, host: string): boolean;
+  /** A name whose TLS goes through to its machine. */
+  passthrough(serverName: string): PassthroughSite | undefined;
+  /** Is there any? Then the first message of each TLS connection is read before TLS is. */
+  hasPassthrough: boolean;
+  /** Does this peer begin with a PROXY header? Undefined when nobody does. */
+  proxyPeers: NetworkSet | undefined;
+}
+
+export interface PassthroughSite {
+  name: string;
+  passthrough: PassthroughConfig;
 }
 
 /** `refuse` is any answer of our own; the one that is no error is 204 for `OPTIONS *`. */
@@ -41,6 +53,12 @@ export function createRules(config: Config): Rules {
   return {
     routes,
     trusted,
+    hasPassthrough: config.sites.some((site) => site.passthrough !== undefined),
+    proxyPeers: config.proxyProtocolFrom.length === 0 ? undefined : createNetworkSet(config.proxyProtocolFrom),
+    passthrough(serverName) {
+      const site = routes.site(serverName);
+      return site?.passthrough === undefined ? undefined : { name: site.name, passthrough: site.passthrough };
+    },
     sameConnection(serverName, host) {
       let certificate = known.get(serverName);
       if (certificate === undefined) {
@@ -71,6 +89,8 @@ export function decide(head: RequestHead, rules: Rules, options: { draining: boo
   if (site === undefined) return refuse(404);
   // RFC 9110 §9.3.7: `*` asks about the server, not about a resource of any target.
   if (head.target === "*") return refuse(head.method === "OPTIONS" ? 204 : 400, "GATEHOUSE_REQUEST_REFUSED", site);
+  // Reached over another site's connection: the client has to open one to the machine itself (RFC 9110 §15.5.20).
+  if (site.passthrough !== undefined) return refuse(421, "GATEHOUSE_REQUEST_REFUSED", site);
   if (site.redirect !== undefined) {
     const { to, status } = site.redirect;
     return { kind: "redirect", site, status, location: to.replaceAll("{path}", () => head.target) };
