@@ -3,7 +3,7 @@
  * Owns: starting pinned child processes, CPU time and memory of a process with all below it, ending them.
  * Never: touches a process that it did not start.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { openSync, closeSync, readdirSync, readFileSync } from "node:fs";
 import { hasProgram } from "../test/support/programs.ts";
 
@@ -31,8 +31,6 @@ export interface Started {
 const TICKS_PER_SECOND = 100;
 const END_WITHIN_MS = 2_000;
 
-const running = new Set<Started & { child: ChildProcess }>();
-
 /** The words that pin a command to a core, where there is taskset (util-linux). */
 export function pinned(core: number | undefined, command: readonly string[]): string[] {
   return core === undefined || !hasProgram("taskset") ? [...command] : ["taskset", "-c", String(core), ...command];
@@ -54,8 +52,7 @@ export function start(command: readonly string[], options: StartOptions): Starte
     child.on("exit", (code) => resolve(code));
   });
   const pid = child.pid ?? 0;
-  const started = {
-    child,
+  return {
     pid,
     exited,
     complaint: () => (options.stderrFile === undefined ? "" : readFileSync(options.stderrFile, "utf8").slice(-2_000)),
@@ -65,17 +62,13 @@ export function start(command: readonly string[], options: StartOptions): Starte
       const late = setTimeout(() => kill(all), END_WITHIN_MS);
       await exited;
       clearTimeout(late);
-      running.delete(started);
     },
   };
-  running.add(started);
-  void exited.then(() => running.delete(started));
-  return started;
 }
 
-/** For the last moment: nothing of ours outlives us. */
+/** For the last moment: nothing of ours outlives us, the load included. */
 export function killEverything(): void {
-  for (const { pid } of running) kill([pid, ...descendantsOf(pid)]);
+  kill(descendantsOf(process.pid));
 }
 
 function kill(pids: readonly number[]): void {
