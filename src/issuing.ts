@@ -7,8 +7,8 @@ import { join } from "node:path";
 import type { AlpnChallenges } from "./acme/challenge-alpn.ts";
 import type { Challenges } from "./acme/challenges.ts";
 import { createDnsSolver } from "./acme/challenge-dns.ts";
-import { createFailureMemory } from "./acme/failures.ts";
 import { createFallbackIssuer } from "./acme/fallback.ts";
+import { createHistories } from "./acme/history.ts";
 import { createIssuer, type Issuer } from "./acme/issue.ts";
 import { type Solver, createHttpSolver } from "./acme/solver.ts";
 import { createScheduler, type Scheduler } from "./acme/scheduler.ts";
@@ -82,11 +82,11 @@ function acmeCas(directoryUrl: string, config: Config, tools: IssuingTools): Iss
   const solvers = solversFor(config, tools);
   const first = acmeCa({ directoryUrl, caRoots, eab }, config, solvers, tools);
   if (fallback.length === 0) return first;
-  const failures = createFailureMemory(tools.storage, directoryUrl);
+  const histories = createHistories(directoryUrl, tools.storage, systemClock, tools.log);
   return createFallbackIssuer({
     first,
     others: fallback.map((ca) => ({ ca: ca.caName, issuer: acmeCa(ca, config, solvers, tools) })),
-    failures: (name) => failures.load(name, systemClock.now()),
+    failuresInARow: async (name) => (await histories.read(name)).failuresInARow,
     clock: systemClock,
     log: tools.log,
   });

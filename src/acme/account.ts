@@ -42,6 +42,8 @@ export interface AccountOptions {
   log: Logger;
   /** For tests: shorter deadlines. */
   wire?: Pick<WireOptions, "requestDeadlineMs" | "pollDeadlineMs"> | undefined;
+  /** How the CA is spoken to. Default: over HTTPS. */
+  connect?: ((options: WireOptions) => AcmeWire) | undefined;
 }
 
 /** The folder of one CA: its host, and its path unless that is the usual one, so that two CAs on a host stay apart. */
@@ -52,7 +54,7 @@ export function caFolder(directoryUrl: string): string {
 }
 
 export function createAcmeAccount(options: AccountOptions): AcmeAccount {
-  const { storage, directoryUrl, clock, log } = options;
+  const { storage, directoryUrl, clock, log, connect = createAcmeWire } = options;
   const folder = `${caFolder(directoryUrl)}/account${options.isOwn === true ? `-${shortHash(options.email)}` : ""}`;
   const nextKeyPlace = `${folder}/key-next.pem`;
   const keyPlace = `${folder}/key.pem`;
@@ -60,7 +62,7 @@ export function createAcmeAccount(options: AccountOptions): AcmeAccount {
   let opened: AcmeWire | undefined;
 
   const wireFor = (accountKeyPem: string, accountUrl: string | undefined): AcmeWire =>
-    createAcmeWire({
+    connect({
       directoryUrl,
       accountKeyPem,
       accountUrl,

@@ -128,6 +128,7 @@ const PROBLEM_WORDS: Readonly<Record<string, Meaning>> = {
 
 /** invalidContact and unsupportedContact share words; anything new from a CA is shown with its own. */
 export function meaningOf(problem: AcmeProblem): Meaning {
+  if (/unpause|temporarily prevented/i.test(problem.detail)) return PAUSED;
   const known = PROBLEM_WORDS[problem.type];
   // A 503 with a type we know (rateLimited is used for shedding load) keeps that meaning.
   if (known !== undefined) return known;
@@ -137,6 +138,13 @@ export function meaningOf(problem: AcmeProblem): Meaning {
   }
   return UNKNOWN;
 }
+
+/** Let's Encrypt, after some thousand failures of a name in a row. No waiting helps: a person has to press a button. */
+const PAUSED: Meaning = {
+  code: "GATEHOUSE_ACME_REFUSED",
+  message: "the CA has paused this name for this account, because it failed for too long",
+  hint: "Mend what kept the CA from checking the name, then open the address in the CA's words and unpause it.",
+};
 
 const UNKNOWN: Meaning = {
   code: "GATEHOUSE_ACME_REFUSED",
@@ -210,9 +218,24 @@ export function refusal(
     hint,
     cause: problem,
     detail: { problem: problem.type, status: problem.status, ...detail },
-    ...(problem.retryAfterMs !== undefined && { notBefore: now + problem.retryAfterMs }),
+    ...notBeforeOf(problem, now),
   };
   return new GatehouseError(code, facts);
+}
+
+/** Longer is a mistake, or an impostor; Retry-After is held to the same in `problem`. */
+const MAX_WAIT_MS = 7 * 86_400_000;
+
+/**
+ * Retry-After, and the instant in the text (`retry after 2026-08-12 10:00:00 UTC`, as Let's Encrypt says it): the later one,
+ * as Retry-After alone may be meant for the next request and not for the next order.
+ */
+function notBeforeOf({ detail, retryAfterMs }: AcmeProblem, now: number): { notBefore?: number } {
+  const [, day, time] = /(?:retry|try again) after (\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)/i.exec(detail) ?? [];
+  const said = day === undefined ? Number.NaN : Math.min(Date.parse(`${day}T${time}Z`), now + MAX_WAIT_MS);
+  const asked = retryAfterMs === undefined ? Number.NaN : now + retryAfterMs;
+  const both = [said, asked].filter((each) => each >= now);
+  return both.length === 0 ? {} : { notBefore: Math.max(...both) };
 }
 
 /**

@@ -1,12 +1,11 @@
 /**
  * Who signs when the CA of choice does not?
  * Owns: turning to the next CA after failures in a row, and beginning with the first one again at each try.
- * Never: counts failures (the scheduler's memory does) or decides when to try.
+ * Never: counts failures (the history of each CA does) or decides when to try.
  */
 import { errorText, type ErrorCode, isGatehouseError } from "../core/errors.ts";
 import type { Clock } from "../core/time.ts";
 import type { Logger } from "../observe/log.ts";
-import type { FailureRecord } from "./failures.ts";
 import type { Issuer } from "./issue.ts";
 
 /** One failure is everyday; with the second, ten minutes later, a CA is down. */
@@ -27,19 +26,18 @@ export interface FallbackOptions {
   first: Issuer;
   /** In order. */
   others: readonly { ca: string; issuer: Issuer }[];
-  /** Failures of this name at the first CA, before the try that is under way. */
-  failures: (name: string) => Promise<FailureRecord | undefined>;
+  /** How often this name has failed at the first CA in a row, the try that has just failed included. */
+  failuresInARow: (name: string) => Promise<number>;
   clock: Clock;
   log: Logger;
 }
 
 /** An issuer of several: what it throws is what the first one said. */
-export function createFallbackIssuer({ first, others, failures, clock, log }: FallbackOptions): Issuer {
+export function createFallbackIssuer({ first, others, failuresInARow, clock, log }: FallbackOptions): Issuer {
   async function isTimeForOthers(name: string, error: unknown): Promise<boolean> {
     if (!isGatehouseError(error) || !THE_CAS_OWN.has(error.code)) return false;
     if ((error.notBefore ?? 0) > clock.now() + LONG_WAIT_MS) return true;
-    const before = await failures(name).catch(() => undefined);
-    return (before?.count ?? 0) + 1 >= AFTER_FAILURES;
+    return (await failuresInARow(name).catch(() => 0)) >= AFTER_FAILURES;
   }
 
   return {

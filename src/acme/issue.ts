@@ -14,16 +14,24 @@ import { createChallengeMemories } from "./choose-challenge.ts";
 import { isDue } from "./due.ts";
 import { isAccountGone } from "./explain.ts";
 import { type OrderTools, type WantedCertificate, isSameSet, obtainCertificate } from "./order.ts";
+import { createHistories, type Histories } from "./history.ts";
+import { type Attempt, type Ledger, createLedger } from "./ledger.ts";
+import { limitsOf } from "./ledger-limits.ts";
+import { countedAccounts, countedWire } from "./ledger-wire.ts";
 import { createPendingOrders } from "./pending-order.ts";
+import { rehearse } from "./rehearsal.ts";
 import type { KeyType } from "./signing-request.ts";
 import type { ChallengeType, Solver } from "./solver.ts";
-import type { AcmeWire, ExternalAccount } from "./wire.ts";
+import { type AcmeWire, type ExternalAccount, createAcmeWire } from "./wire.ts";
 
 /** Another process at work on the same name needs this long at most: two polls and a dozen requests. */
 const LOCK_WITHIN_MS = 300_000;
 
-/** `asked`: a person wants a new one now, whatever the age of the old. */
-export type IssueReason = "first" | "renewal" | "asked";
+/**
+ * `asked`: a person wants a new one now, whatever the age of the old. `insisted`: and whatever the ledger says; what the CA
+ * says counts all the same.
+ */
+export type IssueReason = "first" | "renewal" | "asked" | "insisted";
 
 export interface IssuerOptions {
   directoryUrl: string;
@@ -53,8 +61,14 @@ export interface IssuerOptions {
   log: Logger;
   /** A new certificate: serve it from now on. */
   onIssued: (bundle: CertificateBundle) => void | Promise<void>;
-  /** For tests: shorter deadlines. */
+  /** What is known of this CA's limits. Default: what lies in storage. */
+  ledger?: Ledger | undefined;
+  histories?: Histories | undefined;
+  /** Where the same CA lets us rehearse. Default: what is known of the CA; `false` for not at all. */
+  staging?: { directoryUrl: string; roots?: string | undefined } | false | undefined;
+  /** For tests: shorter deadlines, and a CA that is no server. */
   wire?: AccountOptions["wire"];
+  connect?: AccountOptions["connect"];
 }
 
 export interface Issuer {
@@ -72,7 +86,10 @@ export interface Issuer {
 export function createIssuer(options: IssuerOptions): Issuer {
   const { directoryUrl, storage, bundles, clock, log } = options;
   const { namesOf = (name: string) => [name], emailOf = () => options.email } = options;
+  const { ledger = createLedger(options), connect = createAcmeWire } = options;
+  const { histories = createHistories(directoryUrl, storage, clock, log) } = options;
   const accounts = new Map<string | undefined, AcmeAccount>();
+  const staging = stagingOf(options);
   const prover = createProver({
     solvers: options.solvers,
     wanted: options.challenge,
@@ -92,9 +109,19 @@ export function createIssuer(options: IssuerOptions): Issuer {
     const email = emailOf(name);
     const known = accounts.get(email);
     if (known !== undefined) return known;
-    const account = createAcmeAccount({ ...options, email, isOwn: email !== options.email });
+    const account = createAcmeAccount({
+      ...options,
+      email,
+      isOwn: email !== options.email,
+      connect: (wire) => countedAccounts(connect(wire), ledger),
+    });
     accounts.set(email, account);
     return account;
+  }
+
+  function accountNameOf(name: string): string | undefined {
+    const email = emailOf(name);
+    return email === options.email ? undefined : email;
   }
 
   /** An account the CA has lost is made anew, once: its limit on new accounts is ten in three hours. */
@@ -112,19 +139,48 @@ export function createIssuer(options: IssuerOptions): Issuer {
   async function obtain(
     wanted: WantedCertificate,
     current: CertificateBundle | undefined,
+    attempt: Attempt,
     signal: AbortSignal,
   ): Promise<CertificateBundle> {
-    const attempt = () =>
-      withAccount(wanted.name, signal, (wire) => obtainCertificate(tools, wire, wanted, current, signal));
+    const ask = () =>
+      withAccount(wanted.name, signal, (wire) =>
+        obtainCertificate(tools, countedWire(wire, ledger, attempt), wanted, current, signal),
+      );
     try {
-      return await attempt();
+      return await ask();
     } catch (error) {
       if (!isGatehouseError(error, "GATEHOUSE_ACME_CHALLENGE_FAILED") || error.detail["another"] !== true) throw error;
+      await histories.failed(attempt, error);
       log.warn(
         { event: "acme.challenge.failed", name: wanted.name, reason: error.message },
         "trying another challenge",
       );
-      return attempt();
+      return ask();
+    }
+  }
+
+  /** After the CA could not check a name, its staging is asked first; only what succeeds there spends a real try. */
+  async function rehearseFirst(attempt: Attempt, signal: AbortSignal): Promise<void> {
+    const { name, names } = attempt;
+    if (staging === undefined || attempt.who === "insists") return;
+    if ((await histories.read(name)).lastFailure !== "GATEHOUSE_ACME_CHALLENGE_FAILED") return;
+    try {
+      const wire = await staging.account.open(signal);
+      await rehearse(
+        countedWire(wire, staging.ledger, { ...attempt, account: undefined, isRenewal: false }),
+        names,
+        { prover, now: () => clock.now() },
+        signal,
+      );
+      log.info({ event: "acme.rehearsal.passed", name }, "the CA's staging is satisfied, the CA itself is asked");
+    } catch (error) {
+      signal.throwIfAborted();
+      if (isGatehouseError(error, "GATEHOUSE_ACME_CHALLENGE_FAILED")) {
+        await histories.failed(attempt, error, "rehearsal");
+        throw error;
+      }
+      // Staging has its own troubles, and fewer nines.
+      log.warn({ event: "acme.rehearsal.none", name, reason: errorText(error) }, "the CA's staging cannot be asked");
     }
   }
 
@@ -148,7 +204,7 @@ export function createIssuer(options: IssuerOptions): Issuer {
         const names = namesOf(name);
         const current = await bundles.load(name);
         const isNeeded =
-          reason === "asked"
+          reason === "asked" || reason === "insisted"
             ? current === undefined || current.issuedAt < askedAt
             : isDue(current, {
                 fits: (bundle) => bundle.ca === directoryUrl && isSameSet(bundle.names, names),
@@ -157,11 +213,22 @@ export function createIssuer(options: IssuerOptions): Issuer {
               });
         if (!isNeeded && current !== undefined) return current;
         prover.check(names);
+        const isRenewal = current !== undefined && current.ca === directoryUrl && isSameSet(current.names, names);
+        const who = reason === "insisted" ? "insists" : reason === "asked" ? "person" : "machine";
+        const attempt: Attempt = { name, names, account: accountNameOf(name), who, isRenewal };
+        await ledger.admit(attempt, []);
         await storage.probe();
         await tidy();
+        await rehearseFirst(attempt, signal);
         const { key = "p256", profile, preferredChain } = options;
-        const bundle = await obtain({ name, names, key, profile, preferredChain }, current, signal);
+        const bundle = await obtain({ name, names, key, profile, preferredChain }, current, attempt, signal).catch(
+          async (error: unknown) => {
+            if (!signal.aborted && !isLocal(error)) await histories.failed(attempt, error);
+            throw error;
+          },
+        );
         await save(bundle);
+        await histories.issued(attempt);
         await options.onIssued(bundle);
         return bundle;
       } finally {
@@ -169,4 +236,23 @@ export function createIssuer(options: IssuerOptions): Issuer {
       }
     },
   };
+}
+
+/** Told by our own ledger: the CA was not asked. */
+const isLocal = (error: unknown): boolean => isGatehouseError(error) && error.detail["local"] === true;
+
+/** The staging of the CA, with an account and a ledger of its own. */
+function stagingOf(options: IssuerOptions): { account: AcmeAccount; ledger: Ledger } | undefined {
+  const known = limitsOf(options.directoryUrl).staging;
+  const place = options.staging ?? (known === undefined ? false : { directoryUrl: known, roots: options.roots });
+  if (place === false) return undefined;
+  const { connect = createAcmeWire } = options;
+  const ledger = createLedger({ ...options, directoryUrl: place.directoryUrl });
+  const account = createAcmeAccount({
+    ...options,
+    ...place,
+    eab: undefined,
+    connect: (wire) => countedAccounts(connect(wire), ledger),
+  });
+  return { account, ledger };
 }

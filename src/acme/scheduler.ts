@@ -3,13 +3,14 @@
  * Owns: the queue: who is next, one order at a time, waking up, names that come and go.
  * Never: speaks ACME (issue does) or serves. The rules are next door: `due` (lifetime share) and `failures` (back-off).
  */
-import { errorText, GatehouseError } from "../core/errors.ts";
+import { errorText, GatehouseError, isGatehouseError } from "../core/errors.ts";
 import type { Clock } from "../core/time.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { BundleStore, CertificateBundle } from "../storage/bundles.ts";
 import type { Storage } from "../storage/contract.ts";
 import { isDue, renewAt } from "./due.ts";
+import { type CertificateStatus, statusOf } from "./certificate-status.ts";
 import { type FailureRecord, createFailureMemory, recordFailure } from "./failures.ts";
 import type { IssueReason } from "./issue.ts";
 
@@ -20,20 +21,6 @@ import type { IssueReason } from "./issue.ts";
 const TICK_MS = 60_000;
 /** A renewal that brought nothing newer is not repeated in a loop. */
 const REST_MS = 60_000;
-
-export interface CertificateStatus {
-  name: string;
-  /** `refused`: nothing valid is there, and the last failure needs a person. */
-  state: "valid" | "pending" | "expired" | "refused";
-  issuer: string | undefined;
-  notBefore: number | undefined;
-  notAfter: number | undefined;
-  /** When the next order is planned, ms since 1970. */
-  nextTry: number | undefined;
-  /** Message and hint. */
-  lastError: string | undefined;
-  consecutiveFailures: number;
-}
 
 export interface Scheduler {
   /** The names to keep; called at start and at each reload. Names gone are dropped, new ones queued. */
@@ -71,6 +58,7 @@ interface Entry {
   bundle: CertificateBundle | undefined;
   failure: FailureRecord | undefined;
   restUntil: number;
+  heldBy: string | undefined;
   /** People waiting for `renewNow`. */
   waiting: { resolve: (bundle: CertificateBundle) => void; reject: (error: unknown) => void }[];
 }
@@ -121,6 +109,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     const controller = new AbortController();
     underWay = { entry, controller };
     const before = entry.bundle?.serial;
+    entry.heldBy = undefined;
     const reason: IssueReason = entry.waiting.length > 0 ? "asked" : entry.bundle === undefined ? "first" : "renewal";
     try {
       const bundle = await options.issue(entry.name, reason, controller.signal);
@@ -148,7 +137,19 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     await memory.clear(entry.name).catch((error: unknown) => unkept(entry.name, error));
   }
 
+  /** Our own ledger knows that the CA would refuse: nobody was asked, so nothing failed. */
+  function hold(entry: Entry, error: GatehouseError): void {
+    const { name } = entry;
+    entry.restUntil = error.notBefore ?? clock.now() + REST_MS;
+    entry.heldBy = error.message;
+    log.info(
+      { event: "certificate.held", name, reason: error.message, nextTry: entry.restUntil },
+      "a limit of the CA is near, the order waits",
+    );
+  }
+
   async function fail(entry: Entry, error: unknown): Promise<void> {
+    if (isGatehouseError(error) && error.detail["local"] === true) return hold(entry, error);
     const { name, bundle, failure: before } = entry;
     const failure = recordFailure(error, { name, ca, before, bundle, now: clock.now(), random });
     entry.failure = failure;
@@ -228,7 +229,15 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     setNames(names) {
       const kept = new Map<string, Entry>();
       for (const name of names) {
-        const fresh = { name, isLoaded: false, bundle: undefined, failure: undefined, restUntil: 0, waiting: [] };
+        const fresh = {
+          name,
+          isLoaded: false,
+          bundle: undefined,
+          failure: undefined,
+          restUntil: 0,
+          heldBy: undefined,
+          waiting: [],
+        };
         kept.set(name, entries.get(name) ?? fresh);
       }
       const gone = [...entries.values()].filter(({ name }) => !kept.has(name));
@@ -271,20 +280,5 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       for (const entry of entries.values()) turnAway(entry, "Gatehouse is stopping");
       await working;
     },
-  };
-}
-
-function statusOf({ name, bundle, failure }: Entry, nextTry: number, now: number): CertificateStatus {
-  const isValid = bundle !== undefined && bundle.notAfter > now;
-  const without = failure?.isRefusal === true ? "refused" : bundle === undefined ? "pending" : "expired";
-  return {
-    name,
-    state: isValid ? "valid" : without,
-    issuer: bundle?.issuer,
-    notBefore: bundle?.notBefore,
-    notAfter: bundle?.notAfter,
-    nextTry: Math.max(nextTry, now),
-    lastError: failure && [failure.message, failure.hint].filter((part) => part !== undefined).join(" "),
-    consecutiveFailures: failure?.count ?? 0,
   };
 }

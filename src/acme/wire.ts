@@ -63,9 +63,10 @@ export interface AcmeWire {
   changeKey(newKeyPem: string, signal?: AbortSignal): Promise<void>;
   /** Names of the profiles that the directory advertises. */
   profiles(signal?: AbortSignal): Promise<string[]>;
+  /** @param options.replaces  the certificate that this one follows, as `renewal-info` names it (RFC 9773 §5) */
   newOrder(
     names: readonly string[],
-    options: { profile?: string | undefined },
+    options: { profile?: string | undefined; replaces?: string | undefined },
     signal?: AbortSignal,
   ): Promise<AcmeOrder>;
   getOrder(url: string, signal?: AbortSignal): Promise<AcmeOrder>;
@@ -183,11 +184,15 @@ export function createAcmeWire(options: WireOptions): AcmeWire {
 
     profiles: (signal) => step("reading the CA's directory", scopeOf(signal), async (client) => profilesIn(client)),
 
-    newOrder: (names, { profile }, signal) =>
+    newOrder: (names, { profile, replaces }, signal) =>
       step(`ordering a certificate for ${names.join(", ")}`, scopeOf(signal), async (client) => {
         const identifiers = names.map((value) => ({ type: isIP(value) === 0 ? "dns" : "ip", value }));
-        // What the RFC does not know (profile) is passed on as it is.
-        const wanted = { identifiers, ...(profile !== undefined && { profile }) };
+        // What RFC 8555 does not know (profile; RFC 9773 §5: replaces) is passed on as it is.
+        const wanted = {
+          identifiers,
+          ...(profile !== undefined && { profile }),
+          ...(replaces !== undefined && { replaces }),
+        };
         const order = await client.createOrder(wanted);
         return readOrder(order, order.url);
       }),

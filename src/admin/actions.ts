@@ -3,7 +3,7 @@
  * Owns: the questions of the admin socket and the shapes that travel over it (plain JSON, times in ms since 1970).
  * Never: answers one: edge.ts knows, the server carries, the client asks.
  */
-import type { CertificateStatus } from "../acme/scheduler.ts";
+import type { CertificateStatus } from "../acme/certificate-status.ts";
 import type { SiteConfig } from "../config/model.ts";
 import type { ForwardReport } from "../forward/forwards.ts";
 

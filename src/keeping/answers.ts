@@ -10,7 +10,7 @@ import {
   type LastReload,
   reportSites,
 } from "../admin/actions.ts";
-import type { CertificateStatus } from "../acme/scheduler.ts";
+import type { CertificateStatus } from "../acme/certificate-status.ts";
 import type { Bound, Serving } from "../cluster/contract.ts";
 import type { Config } from "../config/model.ts";
 

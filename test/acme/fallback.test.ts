@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { createFallbackIssuer } from "../../src/acme/fallback.ts";
-import { createFailureMemory, recordFailure } from "../../src/acme/failures.ts";
+import { createHistories } from "../../src/acme/history.ts";
 import type { Issuer } from "../../src/acme/issue.ts";
 import { GatehouseError, isGatehouseError } from "../../src/core/errors.ts";
 import { systemClock } from "../../src/core/time.ts";
@@ -38,18 +38,12 @@ describe("with two CAs", { skip, timeout: 60_000 }, () => {
     createFallbackIssuer({
       first: home.issuer(proxy),
       others: others.map((issuer, at) => ({ ca: `other${at}`, issuer })),
-      failures: (name) => createFailureMemory(home.storage, proxy.directoryUrl).load(name, Date.now()),
+      failuresInARow: async (name) =>
+        (await createHistories(proxy.directoryUrl, home.storage, systemClock, memoryLog().log).read(name))
+          .failuresInARow,
       clock: systemClock,
       log: memoryLog().log,
     });
-
-  /** What the scheduler does with a failure. */
-  async function remember(name: string, error: unknown): Promise<void> {
-    const memory = createFailureMemory(home.storage, proxy.directoryUrl);
-    const before = await memory.load(name, Date.now());
-    const facts = { name, ca: proxy.directoryUrl, before, bundle: undefined, now: Date.now(), random: () => 0 };
-    await memory.save(recordFailure(error, facts));
-  }
 
   async function failure(work: Promise<unknown>): Promise<GatehouseError> {
     const error = await work.then(
@@ -65,9 +59,10 @@ describe("with two CAs", { skip, timeout: 60_000 }, () => {
     proxy.inject("newOrder", { answer: { status: 500 } });
     const error = await failure(both().issue(name, "first", noSignal()));
     assert.equal(error.code, "GATEHOUSE_ACME_UNAVAILABLE");
-    await remember(name, error);
     const stoodIn = await both().issue(name, "first", noSignal());
     assert.equal(stoodIn.ca, good.directoryUrl);
+    const atOnce = await both().issue(name, "asked", noSignal());
+    assert.equal(atOnce.ca, good.directoryUrl, "a success at the second CA has made the first one look well");
     proxy.clear();
     const back = await both().issue(name, "asked", noSignal());
     assert.equal(back.ca, proxy.directoryUrl);
@@ -81,9 +76,14 @@ describe("with two CAs", { skip, timeout: 60_000 }, () => {
     };
     proxy.inject("newOrder", { answer }, 1);
     assert.equal((await both().issue(newName(), "first", noSignal())).ca, good.directoryUrl);
+    const posts = proxy.count("newOrder");
+    assert.equal((await both().issue(newName(), "first", noSignal())).ca, good.directoryUrl);
+    assert.equal(proxy.count("newOrder"), posts, "the first CA was asked for another name in spite of its Retry-After");
+    await home.forgetLedgers();
     proxy.inject("newOrder", { answer: { ...answer, headers: { ...answer.headers, "retry-after": "60" } } }, 1);
     const error = await failure(both().issue(newName(), "first", noSignal()));
     assert.equal(error.code, "GATEHOUSE_ACME_RATE_LIMITED");
+    await home.forgetLedgers();
   });
 
   test("a name that cannot be proved is no reason to ask another CA", async () => {
@@ -91,8 +91,7 @@ describe("with two CAs", { skip, timeout: 60_000 }, () => {
     await home.reborn();
     home.answerWith(() => Promise.resolve("<html>my router</html>"));
     const orders = good.orders();
-    for (let round = 0; round < 3; round++)
-      await remember(name, await failure(both().issue(name, "first", noSignal())));
+    for (let round = 0; round < 3; round++) await failure(both().issue(name, "first", noSignal()));
     assert.equal(good.orders(), orders);
     await home.reborn();
   });
@@ -100,7 +99,7 @@ describe("with two CAs", { skip, timeout: 60_000 }, () => {
   test("when all fail, the first one's words are told, and each was asked", async () => {
     const name = newName();
     proxy.inject("newOrder", { answer: { status: 500 } });
-    await remember(name, await failure(both().issue(name, "first", noSignal())));
+    await failure(both().issue(name, "first", noSignal()));
     const asked: string[] = [];
     const silent: Issuer = {
       tidy: async () => {},

@@ -44,6 +44,7 @@ describe("on a bad road", { skip, timeout: 60_000 }, () => {
   afterEach(async () => {
     proxy.clear();
     await home.reborn();
+    await home.forgetLedgers();
   });
 
   const problem = (status: number, type: string, headers: Record<string, string> = {}): Fault => ({
@@ -148,6 +149,7 @@ describe("on a bad road", { skip, timeout: 60_000 }, () => {
       assert.match(error.message, says);
       assert.ok(error.hint, "no next step");
       proxy.clear();
+      await home.forgetLedgers();
       assert.equal((await issuer.issue(name, "first", noSignal())).name, name);
     });
   }

@@ -42,6 +42,8 @@ export interface Home {
   /** How the plain port answers from now on; by default as Gatehouse does. */
   answerWith(answer: (token: string) => Promise<string | undefined>): void;
   issuer(ca: { directoryUrl: string; caPem: string }, options?: Partial<IssuerOptions>): Issuer;
+  /** As if the time had passed that CAs asked for, and all limits were far away. */
+  forgetLedgers(): Promise<void>;
   /** Forget everything but the disk. `storage` may be wrapped, to break at a chosen step. */
   reborn(wrap?: (storage: Storage) => Storage): Promise<void>;
   stop(): Promise<void>;
@@ -90,6 +92,10 @@ export async function makeHome(): Promise<Home> {
         onIssued: (bundle) => void home.announced.push(bundle),
         ...options,
       }),
+    async forgetLedgers() {
+      for (const key of await home.storage.list("acme"))
+        if (key.endsWith("/ledger.json")) await home.storage.remove(key);
+    },
     async reborn(wrap) {
       Object.assign(home, await build(wrap));
     },
