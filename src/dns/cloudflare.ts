@@ -15,6 +15,7 @@ const HINT = "Check cloudflare.token: it needs the permission DNS: Edit (and Zon
 interface CloudflareRecord {
   id: string;
   content: string;
+  isProxied: boolean;
 }
 
 export function createCloudflare(settings: Settings): DnsProvider {
@@ -75,12 +76,14 @@ export function createCloudflare(settings: Settings): DnsProvider {
     },
     async setAddresses(name, { ipv4, ipv6 }, signal) {
       const zone = await zoneOf(name, signal);
+      let isProxied = false;
       for (const [type, address] of [
         ["A", ipv4],
         ["AAAA", ipv6],
       ] as const) {
         if (address === undefined) continue;
         const [first, ...others] = await find(zone, type, name, signal);
+        isProxied ||= first?.isProxied === true;
         if (first === undefined) await add(zone, type, name, address, signal);
         else if (first.content !== address) {
           // PATCH keeps what a person set besides, such as the proxy switch.
@@ -89,6 +92,7 @@ export function createCloudflare(settings: Settings): DnsProvider {
         }
         for (const { id } of others) await remove(zone, id, signal);
       }
+      return isProxied ? "hidden" : "shown";
     },
   };
 }
@@ -100,9 +104,9 @@ function listOf(result: unknown): CloudflareRecord[] {
   if (!Array.isArray(result)) throw failed(`${PROVIDER} answered with something else than a list`);
   return result
     .filter(isRecord)
-    .flatMap(({ id, content }) =>
+    .flatMap(({ id, content, proxied }) =>
       typeof id === "string" && /^[\w-]{1,64}$/.test(id)
-        ? [{ id, content: typeof content === "string" ? content : "" }]
+        ? [{ id, content: typeof content === "string" ? content : "", isProxied: proxied === true }]
         : [],
     );
 }

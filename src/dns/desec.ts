@@ -69,6 +69,7 @@ export function createDesec(settings: Settings): DnsProvider {
     async setAddresses(name, { ipv4, ipv6 }, signal) {
       if (ipv4 !== undefined) await change(name, "A", () => [ipv4], signal);
       if (ipv6 !== undefined) await change(name, "AAAA", () => [ipv6], signal);
+      return "shown";
     },
   };
 }

@@ -3,8 +3,10 @@
  * Owns: its one update address (https://www.duckdns.org/spec.jsp), the one TXT record that a whole name has there.
  * Never: asks oftener than it must: it is a gift of volunteers.
  */
+import { isIP } from "node:net";
 import { type DnsProvider, type ProviderSettings, SHORT_TTL } from "./contract.ts";
 import { failed, quoted, refused } from "./refusals.ts";
+import { plainAddress } from "./shown.ts";
 import { callWeb } from "./web-call.ts";
 
 type Settings = Extract<ProviderSettings, { kind: "duckdns" }>;
@@ -23,7 +25,7 @@ export function createDuckDns(settings: Settings): DnsProvider {
     );
   }
 
-  async function update(name: string, what: Readonly<Record<string, string>>, signal: AbortSignal): Promise<void> {
+  async function update(name: string, what: Readonly<Record<string, string>>, signal: AbortSignal): Promise<string[]> {
     const url = new URL("/update", settings.url);
     url.search = new URLSearchParams({
       domains: domainOf(name),
@@ -32,20 +34,35 @@ export function createDuckDns(settings: Settings): DnsProvider {
       verbose: "true",
     }).toString();
     const { text } = await callWeb({ provider: "DuckDNS", hint: HINT, url }, signal);
-    const [verdict = ""] = text.split("\n");
-    if (verdict.trim() === "OK") return;
+    const [verdict, ...told] = text.split("\n").map((line) => line.trim());
+    if (verdict === "OK") return told;
     // Status 200 and KO: a wrong token, or a name that is not this account's.
-    if (verdict.trim() === "KO") throw refused(`DuckDNS did not take the change of ${name}`, HINT);
+    if (verdict === "KO") throw refused(`DuckDNS did not take the change of ${name}: it says KO and no more`, HINT);
     throw failed(`DuckDNS answered ${quoted(text) || "nothing"}`);
   }
 
   return {
     kind: "duckdns",
     oneAtATimeMs: SHORT_TTL * 1_000,
-    present: (name, value, signal) => update(name, { txt: value }, signal),
+    async present(name, value, signal) {
+      await update(name, { txt: value }, signal);
+    },
     // There is one value at a time, and `clear` wipes it, whichever it is.
-    clear: (name, value, signal) => update(name, { txt: value, clear: "true" }, signal),
-    setAddresses: (name, { ipv4, ipv6 }, signal) =>
-      update(name, { ...(ipv4 !== undefined && { ip: ipv4 }), ...(ipv6 !== undefined && { ipv6 }) }, signal),
+    async clear(name, value, signal) {
+      await update(name, { txt: value, clear: "true" }, signal);
+    },
+    async setAddresses(name, { ipv4, ipv6 }, signal) {
+      // Both by name: an address that is left out would be the caller's for IPv4, and is never found for IPv6.
+      const what = { ...(ipv4 !== undefined && { ip: ipv4 }), ...(ipv6 !== undefined && { ipv6 }) };
+      const [toldIpv4, toldIpv6] = await update(name, what, signal);
+      for (const [wanted, told = ""] of [
+        [ipv4, toldIpv4],
+        [ipv6, toldIpv6],
+      ]) {
+        if (wanted === undefined || isIP(told) === 0 || plainAddress(told) === plainAddress(wanted)) continue;
+        throw failed(`DuckDNS was told ${wanted} for ${name} and says that it has ${told}`);
+      }
+      return "shown";
+    },
   };
 }

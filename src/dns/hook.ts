@@ -83,6 +83,7 @@ export function createHook({ command, timeoutMs }: Settings): DnsProvider {
     async setAddresses(name, { ipv4, ipv6 }, signal) {
       if (ipv4 !== undefined) await run("address", name, ipv4, signal);
       if (ipv6 !== undefined) await run("address", name, ipv6, signal);
+      return "shown";
     },
   };
 }

@@ -4,9 +4,10 @@
  * Never: asks one.
  */
 import { createCloudflare } from "./cloudflare.ts";
-import type { DnsProvider, ProviderSettings } from "./contract.ts";
+import type { AddressWriter, AddressWriterSettings, DnsProvider, ProviderSettings } from "./contract.ts";
 import { createDesec } from "./desec.ts";
 import { createDuckDns } from "./duckdns.ts";
+import { createDyndns2 } from "./dyndns2.ts";
 import { createHook } from "./hook.ts";
 import { createRfc2136 } from "./rfc2136.ts";
 
@@ -24,3 +25,7 @@ export function createDnsProvider(settings: ProviderSettings): DnsProvider {
       return createHook(settings);
   }
 }
+
+/** Whoever can be told an address: the providers, and services that know nothing else. */
+export const createAddressWriter = (settings: AddressWriterSettings): AddressWriter =>
+  settings.kind === "dyndns2" ? createDyndns2(settings) : createDnsProvider(settings);

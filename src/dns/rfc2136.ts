@@ -110,7 +110,7 @@ export function createRfc2136(settings: Settings, clock: Clock = systemClock): D
     // Class NONE deletes the one record, class ANY all of the type (RFC 2136 §2.5).
     clear: (name, value, signal) =>
       update(name, [one(name, RECORD_TYPES.TXT, CLASSES.NONE, 0, encodeText(value))], signal),
-    setAddresses(name, { ipv4, ipv6 }, signal) {
+    async setAddresses(name, { ipv4, ipv6 }, signal) {
       const sets = [
         [RECORD_TYPES.A, ipv4],
         [RECORD_TYPES.AAAA, ipv6],
@@ -123,7 +123,8 @@ export function createRfc2136(settings: Settings, clock: Clock = systemClock): D
               one(name, type, CLASSES.IN, SHORT_TTL, addressBytes(address)),
             ],
       );
-      return update(name, records, signal);
+      await update(name, records, signal);
+      return "shown";
     },
   };
 }

@@ -104,7 +104,8 @@ export function createZones(options: ZonesOptions = {}): Zones {
 export const isWithin = (name: string, zone: string): boolean =>
   name === zone || zone === "" || name.endsWith(`.${zone}`);
 
-function addressOf(data: Buffer): string {
+/** What the data of an A or AAAA record say; IPv6 in its long form. */
+export function addressOf(data: Buffer): string {
   if (data.length === 4) return [...data].join(".");
   const groups = Array.from({ length: 8 }, (_, at) => data.readUInt16BE(at * 2).toString(16));
   return groups.join(":");

@@ -24,10 +24,14 @@ interface Row {
   name: string;
   type: string;
   content: string;
+  proxied?: boolean;
 }
 
 type Answer = { status: number; body: unknown };
-type Handle = (request: { method: string; url: URL; body: unknown; token: string | undefined }, rows: Row[]) => Answer;
+type Handle = (
+  request: { method: string; url: URL; body: unknown; token: string | undefined; basic: string },
+  rows: Row[],
+) => Answer;
 
 const TOKEN = "fake-token";
 
@@ -49,7 +53,9 @@ async function start(t: After, handle: Handle, first: readonly Row[] = []): Prom
       const text = Buffer.concat(chunks).toString();
       const body: unknown = text === "" ? undefined : JSON.parse(text);
       const token = /^(?:Bearer|Token) (.+)$/.exec(request.headers.authorization ?? "")?.[1];
-      const answer = handle({ method: request.method ?? "", url, body, token }, rows);
+      const [, coded = ""] = /^Basic (.+)$/.exec(request.headers.authorization ?? "") ?? [];
+      const basic = Buffer.from(coded, "base64").toString();
+      const answer = handle({ method: request.method ?? "", url, body, token, basic }, rows);
       response.writeHead(answer.status, { "content-type": "application/json" });
       response.end(typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body));
     });
@@ -83,14 +89,17 @@ export function startFakeDuckDns(t: After): Promise<FakeApi> {
     };
     if (query.get("clear") === "true") rows.splice(0, rows.length, ...rows.filter(({ type }) => type !== "TXT"));
     else set("TXT", query.get("txt"));
+    const before = JSON.stringify(rows);
     set("A", query.get("ip"));
     set("AAAA", query.get("ipv6"));
-    return { status: 200, body: query.get("verbose") === "true" ? `OK\n${query.get("txt") ?? ""}\nUPDATED` : "OK" };
+    const told = query.has("txt") ? query.get("txt") : `${query.get("ip") ?? ""}\n${query.get("ipv6") ?? ""}`;
+    const change = query.has("txt") || JSON.stringify(rows) !== before ? "UPDATED" : "NOCHANGE";
+    return { status: 200, body: query.get("verbose") === "true" ? `OK\n${told}\n${change}` : "OK" };
   });
 }
 
 /** One zone, `example.org`, behind `/client/v4`; TXT contents come back in quotes. */
-export function startFakeCloudflare(t: After): Promise<FakeApi> {
+export function startFakeCloudflare(t: After, first: readonly Row[] = []): Promise<FakeApi> {
   let counter = 0;
   const fine = (result: unknown): Answer => ({
     status: 200,
@@ -100,34 +109,38 @@ export function startFakeCloudflare(t: After): Promise<FakeApi> {
     status,
     body: { success: false, errors: [{ code, message }], messages: [], result: null },
   });
-  return start(t, ({ method, url, body, token }, rows) => {
-    if (token !== TOKEN) return wrong(403, 9109, "Invalid access token");
-    const path = url.pathname.replace("/client/v4", "");
-    if (path === "/zones") return fine(url.searchParams.get("name") === "example.org" ? [{ id: "zone1" }] : []);
-    const [, id] = /^\/zones\/zone1\/dns_records(?:\/(\w+))?$/.exec(path) ?? [undefined, undefined];
-    if (!path.startsWith("/zones/zone1/dns_records")) return wrong(404, 7003, "Could not route");
-    const given = body as { type: string; name: string; content: string; ttl?: number } | undefined;
-    if (method === "GET") {
-      const [type, name] = [url.searchParams.get("type"), url.searchParams.get("name")];
-      return fine(rows.filter((row) => row.type === type && row.name === name));
-    }
-    if (method === "POST" && given !== undefined) {
-      if ((given.ttl ?? 1) !== 1 && (given.ttl ?? 0) < 60) return wrong(400, 9021, "Invalid TTL");
-      const same = rows.some(
-        (row) => row.name === given.name && row.type === given.type && row.content === given.content,
-      );
-      if (same) return wrong(400, 81058, "An identical record already exists.");
-      const row = { id: `rec${++counter}`, name: given.name, type: given.type, content: given.content };
-      rows.push(row);
+  return start(
+    t,
+    ({ method, url, body, token }, rows) => {
+      if (token !== TOKEN) return wrong(403, 9109, "Invalid access token");
+      const path = url.pathname.replace("/client/v4", "");
+      if (path === "/zones") return fine(url.searchParams.get("name") === "example.org" ? [{ id: "zone1" }] : []);
+      const [, id] = /^\/zones\/zone1\/dns_records(?:\/(\w+))?$/.exec(path) ?? [undefined, undefined];
+      if (!path.startsWith("/zones/zone1/dns_records")) return wrong(404, 7003, "Could not route");
+      const given = body as { type: string; name: string; content: string; ttl?: number } | undefined;
+      if (method === "GET") {
+        const [type, name] = [url.searchParams.get("type"), url.searchParams.get("name")];
+        return fine(rows.filter((row) => row.type === type && row.name === name));
+      }
+      if (method === "POST" && given !== undefined) {
+        if ((given.ttl ?? 1) !== 1 && (given.ttl ?? 0) < 60) return wrong(400, 9021, "Invalid TTL");
+        const same = rows.some(
+          (row) => row.name === given.name && row.type === given.type && row.content === given.content,
+        );
+        if (same) return wrong(400, 81058, "An identical record already exists.");
+        const row = { id: `rec${++counter}`, name: given.name, type: given.type, content: given.content };
+        rows.push(row);
+        return fine(row);
+      }
+      const at = rows.findIndex((row) => row.id === id);
+      const row = rows[at];
+      if (row === undefined) return wrong(404, 81044, "Record does not exist.");
+      if (method === "DELETE") rows.splice(at, 1);
+      if (method === "PATCH" && given !== undefined) row.content = given.content;
       return fine(row);
-    }
-    const at = rows.findIndex((row) => row.id === id);
-    const row = rows[at];
-    if (row === undefined) return wrong(404, 81044, "Record does not exist.");
-    if (method === "DELETE") rows.splice(at, 1);
-    if (method === "PATCH" && given !== undefined) row.content = given.content;
-    return fine(row);
-  });
+    },
+    first,
+  );
 }
 
 /** One domain, `example.org`, of sets of records. */
@@ -155,5 +168,24 @@ export function startFakeDesec(t: After): Promise<FakeApi> {
       rows.splice(0, rows.length, ...others, ...fresh);
     }
     return { status: 200, body: sets };
+  });
+}
+
+/** One name, `home.ddns.test`, of user `me`; answers with the words of dyndns2. */
+export function startFakeDyndns2(t: After): Promise<FakeApi> {
+  return start(t, ({ url, basic }, rows) => {
+    const query = url.searchParams;
+    if (url.pathname !== "/nic/update" || basic !== `me:${TOKEN}`) return { status: 401, body: "badauth" };
+    if (query.get("hostname") !== "home.ddns.test") return { status: 200, body: "nohost" };
+    const before = JSON.stringify(rows);
+    for (const [type, content] of [
+      ["A", query.get("myip")],
+      ["AAAA", query.get("myipv6")],
+    ] as const) {
+      if (content === null) continue;
+      const others = rows.filter((row) => row.type !== type);
+      rows.splice(0, rows.length, ...others, { id: type, name: "home.ddns.test", type, content });
+    }
+    return { status: 200, body: `${JSON.stringify(rows) === before ? "nochg" : "good"} ${query.get("myip")}` };
   });
 }
