@@ -12,6 +12,7 @@ import { localRootFile } from "./issuing.ts";
 import type { Companion } from "./keeping/companion.ts";
 import { createKeeping } from "./keeping/keeping.ts";
 import { createPorts } from "./keeping/ports.ts";
+import { createRouterKeeping } from "./keeping/router.ts";
 import type { Logger } from "./observe/log.ts";
 import { systemClock } from "./core/time.ts";
 import { createMetrics } from "./observe/metrics.ts";
@@ -48,14 +49,15 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
   // Rooms that run beside the serving come here, in the order in which they should hear of a configuration.
   const ports = createPorts({ log, bundle: (name) => keeping.bundle(name) });
   metrics.watchPorts(() => ports.report());
-  const companions: Companion[] = [ports];
+  const router = createRouterKeeping({ log, metrics, addresses: () => serving.addresses() });
+  const companions: Companion[] = [ports, router.companion];
   const keeping = await createKeeping(first, {
     log,
     version,
     load,
     metrics,
     companions,
-    actions: { forwards: async () => ports.report() },
+    actions: { forwards: async () => ports.report(), ...router.actions },
   });
   const tickets = createTicketKeys({ onRotate: (keys) => serving.setTicketKeys(keys) });
   const fallback = await createFallback();

@@ -6,8 +6,9 @@
 import type { CertificateStatus } from "../acme/certificate-status.ts";
 import type { SiteConfig } from "../config/model.ts";
 import type { ForwardReport } from "../forward/forwards.ts";
+import type { Checklist, RouterReport } from "../network/router-report.ts";
 
-export type { CertificateStatus, ForwardReport };
+export type { CertificateStatus, Checklist, ForwardReport, RouterReport };
 
 export interface StatusReport {
   version: string;
@@ -74,6 +75,12 @@ export interface ReloadReport {
   findings?: readonly string[];
 }
 
+export interface RouterAnswer {
+  report: RouterReport;
+  /** The router's form, filled in for the ports that are listened on. */
+  checklist: Checklist;
+}
+
 export interface AdminActions {
   status(): Promise<StatusReport>;
   certificates(): Promise<readonly CertificateStatus[]>;
@@ -81,10 +88,11 @@ export interface AdminActions {
   reload(): Promise<ReloadReport>;
   /** Every forwarded port of the configuration, those that could not be opened included. */
   forwards(): Promise<readonly ForwardReport[]>;
+  router(): Promise<RouterAnswer>;
 }
 
 /** What the rooms beside the serving answer themselves. */
-export type CompanionActions = Pick<AdminActions, "forwards">;
+export type CompanionActions = Pick<AdminActions, "forwards" | "router">;
 
 /** The whole protocol. A new question is a new line here, in the server's table and in the client. */
 export const QUESTIONS = {
@@ -93,6 +101,7 @@ export const QUESTIONS = {
   health: "GET /v1/health",
   reload: "POST /v1/reload",
   forwards: "GET /v1/forwards",
+  router: "GET /v1/router",
 } as const satisfies Record<keyof AdminActions, string>;
 
 /** What went wrong, as it travels. */

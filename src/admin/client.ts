@@ -7,7 +7,7 @@ import { request as httpRequest } from "node:http";
 import { ERROR_CODES, errorText, GatehouseError, type ErrorCode } from "../core/errors.ts";
 import { QUESTIONS, type AdminActions, type Failure } from "./actions.ts";
 
-export type { CertificateStatus, ForwardReport, StatusReport } from "./actions.ts";
+export type { CertificateStatus, Checklist, ForwardReport, RouterReport, StatusReport } from "./actions.ts";
 
 /** The same questions that the server answers, from outside. */
 export type AdminClient = AdminActions;
@@ -30,6 +30,7 @@ export function createAdminClient(path: string): AdminClient {
     health: () => ask(path, QUESTIONS.health, ANSWER_WITHIN_MS),
     reload: () => ask(path, QUESTIONS.reload, RELOAD_WITHIN_MS),
     forwards: () => ask(path, QUESTIONS.forwards, ANSWER_WITHIN_MS),
+    router: () => ask(path, QUESTIONS.router, ANSWER_WITHIN_MS),
   };
 }
 

@@ -34,6 +34,7 @@ export function createAdminServer(options: { path: string; actions: AdminActions
     [QUESTIONS.health, () => actions.health()],
     [QUESTIONS.reload, () => actions.reload()],
     [QUESTIONS.forwards, () => actions.forwards()],
+    [QUESTIONS.router, () => actions.router()],
   ]);
 
   const server = createServer(

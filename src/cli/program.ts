@@ -9,6 +9,7 @@ import { reportError, type Terminal } from "./terminal.ts";
 import { createVerbs, dressed, examples, helpTexts } from "./verbs.ts";
 import { declareCertificateVerbs } from "./verbs-certificates.ts";
 import { declarePortVerbs } from "./verbs-ports.ts";
+import { declareRouterVerbs } from "./verbs-router.ts";
 import { declareRunningVerbs } from "./verbs-running.ts";
 
 export interface Program {
@@ -33,6 +34,7 @@ export function createProgram(terminal: Terminal, version: string): Program {
   declareRunningVerbs(verbs, version);
   declareCertificateVerbs(verbs);
   declarePortVerbs(verbs);
+  declareRouterVerbs(verbs);
 
   return {
     async run(args) {

@@ -214,6 +214,15 @@ export interface PortConfig {
   sessions: number;
 }
 
+export interface RouterConfig {
+  /** Which protocol it is asked by; off: not at all. */
+  map: "off" | "auto" | "pcp" | "nat-pmp" | "upnp";
+  leaseMs: number;
+  checkMs: number;
+  /** Give the ports back at the end. */
+  unmap: boolean;
+}
+
 export interface Config {
   file: string;
   listen: { https: readonly ListenAddress[]; http: readonly ListenAddress[] };
@@ -225,6 +234,7 @@ export interface Config {
   workers: number | "auto";
   acme: AcmeConfig;
   dns: DnsConfig;
+  router: RouterConfig;
   sites: readonly SiteConfig[];
   ports: readonly PortConfig[];
   /** Sites and ports that were left out, with the finding that says why (`file:line:column …`). The rest runs. */

@@ -8,6 +8,7 @@ import { formatDuration, formatSize } from "../core/time.ts";
 import { listenText } from "./addresses.ts";
 import { limitsOut } from "./limits.ts";
 import { dnsOut } from "./resolve-dns.ts";
+import { routerOut } from "./router.ts";
 import type { AcmeConfig, Config, RouteConfig, SiteConfig, TargetConfig } from "./model.ts";
 import { portOut } from "./ports.ts";
 
@@ -27,6 +28,7 @@ export function writtenOut(config: Config, references: ReadonlyMap<string, strin
     workers: config.workers,
     acme: acmeOut(config.acme, hide),
     ...dnsOut(config.dns, hide),
+    router: routerOut(config.router),
     sites: Object.fromEntries(config.sites.map((site) => [site.name, siteOut(site, hide)])),
     ports:
       config.ports.length === 0

@@ -7,6 +7,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { checkName, type NamePolicy } from "../core/names.ts";
 import { coversEverybody, listenText } from "./addresses.ts";
 import type { Judged } from "./judge.ts";
+import { resolveRouter } from "./router.ts";
 import { resolveLimits } from "./limits.ts";
 import type { AcmeConfig, Config, ListenAddress, SiteConfig } from "./model.ts";
 import { resolvePorts } from "./ports.ts";
@@ -66,6 +67,7 @@ export async function resolveConfig(
       workers: declared.workers,
       acme,
       dns,
+      router: resolveRouter(declared.router),
       sites,
       ports,
       trustedProxies,

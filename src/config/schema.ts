@@ -24,6 +24,7 @@ import {
 import { limitsSchema } from "./limits.ts";
 import { portsSchema, proxyProtocol, readPortTarget } from "./ports.ts";
 import { headerRefusal, prefixRefusal, readRedirect, readTarget } from "./readings.ts";
+import { routerSchema } from "./router.ts";
 import { acmeSchema } from "./schema-acme.ts";
 import { dnsSchemas } from "./schema-dns.ts";
 import { workersSchema } from "./workers.ts";
@@ -219,6 +220,7 @@ export const configSchema = z.strictObject({
   workers: workersSchema,
   acme: acmeSchema,
   ...dnsSchemas,
+  router: routerSchema,
   sites: z.record(z.string(), siteSchema).meta({ description: "Host name: target, or a block of keys." }),
   ports: portsSchema,
   metrics: optionalBlock("Prometheus metrics, on a listener of their own; left out, there is none.", {

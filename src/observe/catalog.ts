@@ -128,6 +128,28 @@ export const CATALOG = {
     labels: ["name"],
     workers: "max",
   },
+  gatehouse_router_answers: {
+    kind: "gauge",
+    help: "1 while the router answers PCP, NAT-PMP or UPnP, 0 while it does not; absent when it is not asked.",
+    labels: [],
+    workers: "max",
+  },
+  gatehouse_router_port_mapped: {
+    kind: "gauge",
+    help: "1 while the router leads this port here.",
+    labels: ["protocol", "port", "family"],
+    workers: "max",
+  },
+  gatehouse_router_requests_total: {
+    kind: "counter",
+    help: "Mappings asked for or renewed, by outcome: ok, refused, conflict, silent, garbage.",
+    labels: ["outcome"],
+  },
+  gatehouse_router_repairs_total: {
+    kind: "counter",
+    help: "Times that mappings were found gone and made again: reboot (the router forgot all), drift (one changed).",
+    labels: ["reason"],
+  },
   gatehouse_config_last_reload_successful: {
     kind: "gauge",
     help: "1 when the configuration on disk was taken at the last start or reload, 0 when it was refused.",

@@ -10,6 +10,7 @@ import type { MetricName } from "./catalog.ts";
 import type { Families } from "./families.ts";
 import { exposeFamily, Tally, type Sample } from "./cells.ts";
 import { LIMITS, type LimitName } from "./limit-names.ts";
+import { routerMetrics, type RouterMetrics } from "./router-tally.ts";
 import { createSiteTallies } from "./site-tallies.ts";
 import type { SiteTally } from "./site-tally.ts";
 
@@ -17,7 +18,7 @@ export type UpstreamErrorReason = "connect" | "timeout" | "reset" | "tls" | "pro
 export type RejectReason = "limit" | "shed" | "acl" | "tls" | "proxy_header";
 export type HandshakeOutcome = "ok" | "failed" | "refused" | "pending" | "challenge";
 
-export interface Metrics {
+export interface Metrics extends RouterMetrics {
   /** Labels from now on; other sites fold into `_other`. Called at start and at each reload. */
   setSites(sites: readonly { name: string; upstreams: readonly string[] }[]): void;
   exchangeStarted(site: string | undefined): void;
@@ -123,6 +124,7 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
   for (const name of MISNAMED) registry.removeSingleMetric(name);
 
   const metrics: Metrics = {
+    ...routerMetrics(tallyOf),
     setSites: (wanted) => sites.set(wanted),
     exchangeStarted(site) {
       sites.of(site).inFlight++;

@@ -72,6 +72,74 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
     health: () => Promise.resolve({ ok: true, problems: [] }),
     reload: () => Promise.resolve({ ok: true, findings: [] }),
     forwards: () => Promise.resolve([]),
+    router: () =>
+      Promise.resolve({
+        report: {
+          map: "auto",
+          gateway: {
+            address: "192.168.0.1",
+            interface: "eth0",
+            ownAddress: "192.168.0.200",
+            ownMac: "02:00:00:aa:bb:cc",
+            ipv6: undefined,
+          },
+          speaks: "upnp-igd1",
+          speaksIpv6: undefined,
+          externalAddress: "100.64.0.9",
+          externalKind: "shared",
+          lastAnswerAt: now - 5_000,
+          ports: [
+            {
+              name: "https",
+              protocol: "tcp",
+              family: "ipv4",
+              externalPort: 443,
+              internalPort: 8443,
+              state: "mapped",
+              until: now + HOUR / 2,
+              repairs: 2,
+              error: undefined,
+            },
+            {
+              name: "http",
+              protocol: "tcp",
+              family: "ipv4",
+              externalPort: 80,
+              internalPort: 8080,
+              state: "conflict",
+              until: undefined,
+              repairs: 0,
+              error: {
+                code: "GATEHOUSE_ROUTER_CONFLICT",
+                message: "The router has tcp 80 for 192.168.0.9:80 (\u001b[2Jnas).",
+                hint: "Remove that forward in the router.",
+              },
+            },
+          ],
+          error: undefined,
+        },
+        checklist: {
+          router: "192.168.0.1",
+          forwards: [
+            {
+              serviceName: "Gatehouse https",
+              portRange: "443",
+              localIp: "192.168.0.200",
+              localPort: 8443,
+              protocol: "TCP",
+            },
+            {
+              serviceName: "Gatehouse http",
+              portRange: "80",
+              localIp: "192.168.0.200",
+              localPort: 8080,
+              protocol: "TCP",
+            },
+          ],
+          reservation: { mac: "02:00:00:aa:bb:cc", ip: "192.168.0.200" },
+          ipv6: undefined,
+        },
+      }),
     ...special,
   };
 }

@@ -77,11 +77,27 @@ ${rest.startsWith("acme:") ? "" : "acme: { ca: local }\n"}${rest}`;
 
 export async function startGatehouse(
   t: TestContext,
-  options: { folder: string; config: string; env?: NodeJS.ProcessEnv; withinMs?: number },
+  options: {
+    folder: string;
+    config: string;
+    env?: NodeJS.ProcessEnv;
+    withinMs?: number;
+    /** What to put before the command; `lab.inside(host)` makes it run there. */
+    inside?: readonly string[];
+  },
 ): Promise<RunningGatehouse> {
   const configFile = join(options.folder, "gatehouse.yaml");
   await writeFile(configFile, options.config);
-  const child = spawn(process.execPath, ["--disable-warning=DEP0060", MAIN, "run", "--config", configFile], {
+  const [program, ...args] = [
+    ...(options.inside ?? []),
+    process.execPath,
+    "--disable-warning=DEP0060",
+    MAIN,
+    "run",
+    "--config",
+    configFile,
+  ];
+  const child = spawn(program, args, {
     env: { ...process.env, NO_COLOR: "1", ...options.env },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -65,6 +65,7 @@ export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Confi
     state: "",
     admin: "",
     workers: 1,
+    router: { map: "off", leaseMs: 7_200_000, checkMs: 20_000, unmap: false },
     acme: {
       email: undefined,
       caName: "local",
@@ -143,6 +144,10 @@ export function laneContext(
     workers: () => {},
     workerLost: () => {},
     families: () => Promise.resolve([]),
+    routerAnswers: () => {},
+    routerPort: () => {},
+    routerRequest: () => {},
+    routerRepair: () => {},
     scrape: () => Promise.resolve({ contentType: "", body: "" }),
   };
   const rules = createRules(config);
