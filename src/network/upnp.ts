@@ -164,7 +164,8 @@ function createUpnp(
       }
       // Read back: there are routers that say yes and do nothing, or another lease.
       const after = await lookAt(port, signal);
-      if (after === "nobody" || (typeof after === "object" && !isOurs(after, port))) {
+      if (typeof after === "object" && !isOurs(after, port)) throw conflict(gateway, port, after);
+      if (after === "nobody") {
         throw garbage(service.control, `it took ${port.protocol} ${port.externalPort} and does not have it`);
       }
       return {

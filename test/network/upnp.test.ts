@@ -173,6 +173,12 @@ test("a router that says yes and does nothing is found out", async (t) => {
   await assert.rejects(map(router), { code: "GATEHOUSE_ROUTER_GARBAGE" });
 });
 
+test("somebody who takes the port in the same moment is a conflict", async (t) => {
+  let looks = 0;
+  const router = await igd(t, (action) => (action === "AddPortMapping" ? {} : looks++ === 0 ? { fault: 714 } : theirs));
+  await assert.rejects(map(router), { code: "GATEHOUSE_ROUTER_CONFLICT", message: /192\.168\.1\.9:443/ });
+});
+
 test("only our own mapping is taken back", async (t) => {
   const router = await igd(t, () => theirs);
   await (await find(router)).unmap(port, 443, AbortSignal.timeout(5_000));
