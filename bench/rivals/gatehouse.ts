@@ -50,7 +50,16 @@ export async function saveBundles(state: string, bundles: readonly CertificateBu
 async function launch(name: string, entry: string, configFile: string, ground: Ground): Promise<RunningRival> {
   const logFile = join(ground.folder, "access.log");
   const begun = performance.now();
-  const command = [process.execPath, "--disable-warning=DEP0060", entry, "run", "--config", configFile];
+  // As bin/gatehouse does.
+  const command = [
+    process.execPath,
+    "--disable-warning=DEP0060",
+    "--initial-old-space-size=64",
+    entry,
+    "run",
+    "--config",
+    configFile,
+  ];
   const child = start(command, {
     core: ground.core,
     stdoutFile: logFile,

@@ -6,6 +6,7 @@
 import type { Socket } from "node:net";
 import type { PassthroughConfig } from "../config/model.ts";
 import type { ProxyEndpoints } from "../core/proxy-protocol.ts";
+import { createYoungGarbage } from "../core/young-garbage.ts";
 import type { Logger } from "../observe/log.ts";
 import { createComplaints, newTraffic, type PortTraffic } from "./port.ts";
 import { beginSession, type Session } from "./session.ts";
@@ -19,6 +20,7 @@ export interface Passthrough {
 
 export function createPassthrough(options: { log: Logger; isLogged(): boolean }): Passthrough {
   const { log } = options;
+  const garbage = createYoungGarbage();
   /** Names come from the configuration. */
   const bySite = new Map<string, { traffic: PortTraffic; complain: ReturnType<typeof createComplaints> }>();
   return {
@@ -30,7 +32,12 @@ export function createPassthrough(options: { log: Logger; isLogged(): boolean })
       }
       const { target, isPublic, proxyProtocol, idleMs } = passthrough;
       const way = { key: name, target, isPublic, proxyProtocol, idleMs };
-      const session: Session = beginSession(raw, client, way, { log, isLogged: () => options.isLogged(), ...entry });
+      const session: Session = beginSession(raw, client, way, {
+        log,
+        garbage,
+        isLogged: () => options.isLogged(),
+        ...entry,
+      });
       session.carry(raw);
     },
     *traffic() {

@@ -5,6 +5,7 @@
  */
 import type { SecureContext } from "node:tls";
 import type { PortConfig } from "../config/model.ts";
+import type { YoungGarbage } from "../core/young-garbage.ts";
 import type { Logger } from "../observe/log.ts";
 
 export interface PortTraffic {
@@ -39,6 +40,7 @@ export interface PortOptions {
   log: Logger;
   /** Write one line per session. */
   isLogged(): boolean;
+  garbage: YoungGarbage;
   /** The certificate for `tls:`; undefined while there is none. */
   contextFor(name: string): SecureContext | undefined;
 }

@@ -8,9 +8,11 @@ import { TLSSocket } from "node:tls";
 import type { PortConfig } from "../config/model.ts";
 import { errorText } from "../core/errors.ts";
 import { proxyHeader, type ProxyEndpoints } from "../core/proxy-protocol.ts";
+import type { YoungGarbage } from "../core/young-garbage.ts";
 import type { Logger } from "../observe/log.ts";
 import type { PortTraffic } from "./port.ts";
 import { cutOff, splice } from "./splice.ts";
+import { createTargetReader } from "./target-reader.ts";
 import { literalRefusal, lookupFor } from "./target.ts";
 
 /** Milliseconds for TCP to the target, name lookup included. */
@@ -32,6 +34,7 @@ export interface SessionTools {
   isLogged(): boolean;
   /** Of a target that does not answer; it says so only every few seconds. */
   complain(facts: Record<string, unknown>, words: string): void;
+  garbage: YoungGarbage;
 }
 
 export interface Session {
@@ -104,7 +107,8 @@ export function beginSession(raw: Socket, endpoints: ProxyEndpoints, way: Way, t
         failed(client, refusal);
         return;
       }
-      const socket = connect(dialOptions(way));
+      const reader = createTargetReader();
+      const socket = connect({ ...dialOptions(way), onread: reader.onread });
       target = socket;
       const slow = setTimeout(() => {
         socket.destroy(new Error(`no connection within ${CONNECT_MS / 1000} s`));
@@ -118,12 +122,13 @@ export function beginSession(raw: Socket, endpoints: ProxyEndpoints, way: Way, t
         traffic.target = { ok: true, at: Date.now(), error: undefined };
         outcome = "open";
         if (way.proxyProtocol !== undefined) socket.write(proxyHeader(way.proxyProtocol, endpoints));
-        splice(client, socket, {
+        splice(client, socket, reader, {
           idleMs: way.idleMs,
           moved(direction, bytes) {
             if (direction === "in") {
               bytesIn += bytes;
               traffic.bytesIn += bytes;
+              tools.garbage.grew(bytes);
             } else {
               bytesOut += bytes;
               traffic.bytesOut += bytes;

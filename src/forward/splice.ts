@@ -5,6 +5,7 @@
  */
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
+import type { TargetReader } from "./target-reader.ts";
 
 export type SpliceEnd = "closed" | "idle" | "error" | "stopped";
 
@@ -27,7 +28,12 @@ export interface Splice {
  * §3.6: a client that has said all may still listen); an error on one side destroys the other, so that a cut stream
  * looks cut.
  */
-export function splice(client: Socket | TLSSocket, target: Socket, options: SpliceOptions): Splice {
+export function splice(
+  client: Socket | TLSSocket,
+  target: Socket,
+  reader: TargetReader,
+  options: SpliceOptions,
+): Splice {
   let touchedAt = performance.now();
   let isOver = false;
   let open = 2;
@@ -51,12 +57,7 @@ export function splice(client: Socket | TLSSocket, target: Socket, options: Spli
     options.ended(how);
   }
 
-  function carry(from: Socket, to: Socket, direction: "in" | "out"): void {
-    from.on("data", (piece: Buffer) => {
-      touchedAt = performance.now();
-      options.moved(direction, piece.length);
-      if (!to.write(piece)) from.pause();
-    });
+  function carry(from: Socket, to: Socket): void {
     to.on("drain", () => {
       touchedAt = performance.now();
       from.resume();
@@ -70,8 +71,22 @@ export function splice(client: Socket | TLSSocket, target: Socket, options: Spli
     });
   }
 
-  carry(client, target, "in");
-  carry(target, client, "out");
+  carry(client, target);
+  client.on("data", (piece: Buffer) => {
+    touchedAt = performance.now();
+    options.moved("in", piece.length);
+    if (!target.write(piece)) client.pause();
+  });
+  carry(target, client);
+  reader.to(
+    (piece) => {
+      touchedAt = performance.now();
+      options.moved("out", piece.length);
+      return client.write(piece);
+    },
+    // Written at once, the kernel has a copy. What waits, and what TLS has taken, may still be looked at.
+    () => client.writableLength > 0 || client instanceof TLSSocket,
+  );
   client.resume();
   target.resume();
   return { stop: () => end("stopped") };

@@ -112,6 +112,8 @@ export function createFront(options: FrontOptions): Front {
       done(client) {
         seat.leave();
         enter(kind, socket, client);
+        // What came behind the header waits in the stream; Node's server reads the socket below it and would not look.
+        if (kind === "http") socket.resume();
       },
       failed(why) {
         metrics.connectionRejected(kind, "proxy_header");

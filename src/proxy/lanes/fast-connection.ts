@@ -9,7 +9,7 @@ import { Exchange, type LaneContext } from "../exchange.ts";
 import type { LimitName } from "../../observe/limit-names.ts";
 import { errorAnswer } from "../responses.ts";
 import { decide } from "../rules/policy.ts";
-import type { YoungGarbage } from "../young-garbage.ts";
+import type { YoungGarbage } from "../../core/young-garbage.ts";
 import type { ConnectionFacts } from "./check-request.ts";
 import { type DateLine, localBytes } from "./fast-answer.ts";
 import { FastExchange } from "./fast-exchange.ts";

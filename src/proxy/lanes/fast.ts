@@ -6,7 +6,7 @@
 import type { Socket } from "node:net";
 import { CoarseClock } from "../clock.ts";
 import type { LaneContext } from "../exchange.ts";
-import { createYoungGarbage } from "../young-garbage.ts";
+import { createYoungGarbage } from "../../core/young-garbage.ts";
 import type { ConnectionFacts } from "./check-request.ts";
 import { DateLine } from "./fast-answer.ts";
 import { FastConnection, type FastHome } from "./fast-connection.ts";
