@@ -9,6 +9,8 @@ import { BlockList, isIP, isIPv6 } from "node:net";
 export function plainAddress(address: string): string {
   // Most are IPv4, and isIPv6 takes microseconds to say so.
   if (!address.includes(":")) return address;
+  // Most are IPv4, and isIPv6 takes microseconds to say so.
+  if (!address.includes(":")) return address;
   const withoutZone = address.split("%", 1)[0] ?? "";
   if (!isIPv6(withoutZone)) return withoutZone;
   return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(withoutZone)?.[1] ?? withoutZone;
@@ -52,5 +54,39 @@ const INSIDE = createNetworkSet([
   "fe80::/10",
 ]);
 
+/**
+ * Loopback, RFC 1918, unique and link-local: a client from here is perhaps the router or a proxy in front, and with it
+ * everybody. Not RFC 6598: behind a provider's NAT strangers have such addresses.
+ */
+const NEIGHBOURS = createNetworkSet([
+  "127.0.0.0/8",
+  "10.0.0.0/8",
+  "172.16.0.0/12",
+  "192.168.0.0/16",
+  "169.254.0.0/16",
+  "::1",
+  "fc00::/7",
+  "fe80::/10",
+]);
+
+/** @param address  plain */
+export const isNeighbour = (address: string): boolean => NEIGHBOURS.has(address);
+
 /** Can this be a machine inside? */
 export const isInsideAddress = (address: string): boolean => INSIDE.has(plainAddress(address));
+
+/** An IPv4 address counts by itself; of an IPv6 address the /64, which is the least that one customer gets. */
+export function networkOf(address: string): string {
+  if (isIP(address) !== 6) return address;
+  const [before = "", after] = address.split("::");
+  const left = before === "" ? [] : before.split(":");
+  const right = after === undefined || after === "" ? [] : after.split(":");
+  // An embedded IPv4 tail (`::ffff:192.0.2.1`) fills two groups.
+  const groups = left.length + right.length + (address.includes(".") ? 1 : 0);
+  const zeros = after === undefined ? 0 : 8 - groups;
+  const all = [...left, ...Array.from({ length: zeros }, () => "0"), ...right];
+  return `${all
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(":")}::/64`;
+}

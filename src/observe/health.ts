@@ -5,7 +5,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { hostname } from "node:os";
-import { errorText, GatehouseError } from "../core/errors.ts";
+import { listenFailure } from "../core/listen-failure.ts";
 import { isOwnHost } from "./own-host.ts";
 import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
@@ -137,7 +137,7 @@ function listen(
   address: { host: string | undefined; port: number } | { fd: number },
 ): Promise<{ host: string; port: number }> {
   return new Promise((resolve, reject) => {
-    const onError = (error: NodeJS.ErrnoException): void => reject(listenFailure(error, address));
+    const onError = (error: NodeJS.ErrnoException): void => reject(listenFailure(error, address, "metrics.listen"));
     server.once("error", onError);
     const where =
       "fd" in address
@@ -153,30 +153,3 @@ function listen(
 
 /** A socket of systemd that is no TCP socket has no port to tell. */
 const NOWHERE = { host: "", port: 0 };
-
-function listenFailure(
-  error: NodeJS.ErrnoException,
-  address: { host: string | undefined; port: number } | { fd: number },
-): GatehouseError {
-  const place = "fd" in address ? `fd:${address.fd}` : `${address.host ?? "*"}:${address.port}`;
-  const port = "fd" in address ? 0 : address.port;
-  if (error.code === "EADDRINUSE") {
-    return new GatehouseError("GATEHOUSE_PORT_IN_USE", {
-      message: `metrics.listen: another program has ${place}.`,
-      hint: `See who: ss -ltnp 'sport = :${port}'. Stop it, or choose another port in metrics.listen.`,
-      cause: error,
-    });
-  }
-  if (error.code === "EACCES" || error.code === "EPERM") {
-    return new GatehouseError("GATEHOUSE_PORT_FORBIDDEN", {
-      message: `metrics.listen: this user may not open ${place}.`,
-      hint: "Choose a port from 1024 up in metrics.listen; nothing outside needs it.",
-      cause: error,
-    });
-  }
-  return new GatehouseError("GATEHOUSE_LISTEN_FAILED", {
-    message: `metrics.listen: ${place} cannot be opened: ${errorText(error)}`,
-    hint: "Take an address of this machine (127.0.0.1, or one that `ip address` lists) in metrics.listen.",
-    cause: error,
-  });
-}

@@ -5,9 +5,8 @@
  */
 import type { LimitsConfig } from "../config/model.ts";
 import type { LimitName } from "../observe/limit-names.ts";
-import { createNetworks, isPrivate, networkOf } from "./front-networks.ts";
+import { createNetworkSet, isNeighbour, networkOf, plainAddress, type NetworkSet } from "../core/networks.ts";
 import { createArrivals } from "./front-arrivals.ts";
-import { plainAddress } from "./rules/client-identity.ts";
 
 /** The place of one connection. All methods are cheap: they are called per request. */
 export interface Seat {
@@ -56,12 +55,12 @@ export function createConnectionBounds(limits: () => LimitsConfig, now = () => p
   let handshakes = 0;
   /** For whom nobody could be sent away a moment ago. */
   let vain = { network: "", until: 0 };
-  let exempt: { cidrs: readonly string[]; holds(address: string): boolean } | undefined;
+  let exempt: { cidrs: readonly string[]; set: NetworkSet } | undefined;
 
   function isExempt(address: string): boolean {
     const { exempt: cidrs } = limits();
-    if (exempt?.cidrs !== cidrs) exempt = { cidrs, holds: createNetworks(cidrs) };
-    return exempt.holds(address);
+    if (exempt?.cidrs !== cidrs) exempt = { cidrs, set: createNetworkSet(cidrs) };
+    return exempt.set.has(address);
   }
 
   /** The limit that is reached; for `connections` and `handshakes` somebody else may have to go. */
@@ -154,7 +153,7 @@ export function createConnectionBounds(limits: () => LimitsConfig, now = () => p
       const newcomer: Sitting = {
         network: networkOf(address),
         isExempt: isExempt(address),
-        isNeighbour: isPrivate(address),
+        isNeighbour: isNeighbour(address),
         isHandshake,
         busy: 0,
         idleSince: now(),

@@ -5,7 +5,8 @@
  */
 import { createServer, type Server, type Socket } from "node:net";
 import type { ListenAddress } from "../config/model.ts";
-import { errorText, GatehouseError, isGatehouseError } from "../core/errors.ts";
+import { isGatehouseError } from "../core/errors.ts";
+import { listenFailure } from "../core/listen-failure.ts";
 
 export type ListenerKind = "https" | "http";
 export type Wanted = Record<ListenerKind, readonly ListenAddress[]>;
@@ -36,7 +37,7 @@ export function createListeners(options: {
     // allowHalfOpen: the lanes decide what a FIN means; a tunnel has to pass it on (RFC 9293 §3.6).
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => options.accept(kind, socket));
     await new Promise<void>((resolve, reject) => {
-      server.once("error", (error) => reject(listenFailure(error, address)));
+      server.once("error", (error) => reject(listenFailure(error, address, "listen")));
       server.listen("fd" in address ? { fd: address.fd } : bindOptions(address), () => resolve());
     });
     server.removeAllListeners("error");
@@ -112,42 +113,3 @@ const keyOf = (kind: ListenerKind, address: ListenAddress): string =>
   "fd" in address ? `${kind} fd:${address.fd}` : `${kind} ${address.host ?? "*"}:${address.port}`;
 
 const portOf = (address: ListenAddress): number | undefined => ("fd" in address ? undefined : address.port);
-
-/** What a failed bind means, for a person with a terminal. */
-export function listenFailure(error: NodeJS.ErrnoException, address: ListenAddress): GatehouseError {
-  const where = "fd" in address ? `file descriptor ${address.fd}` : `port ${address.port}`;
-  const port = portOf(address) ?? 0;
-  const cause = error;
-  if (error.code === "EADDRINUSE") {
-    return new GatehouseError("GATEHOUSE_PORT_IN_USE", {
-      message: `The ${where} is already in use by another program.`,
-      hint: `Ask who has it: ss -ltnp 'sport = :${port}' (as root it names the program). Stop that program, or choose another port under listen.`,
-      cause,
-    });
-  }
-  if (error.code === "EACCES" || error.code === "EPERM") {
-    return new GatehouseError("GATEHOUSE_PORT_FORBIDDEN", {
-      message: `This user may not listen on ${where}.`,
-      hint:
-        `Ports below 1024 need a right. Give it once with: sudo setcap cap_net_bind_service=+ep "$(readlink -f ${shellWord(process.execPath)})"; ` +
-        `or under systemd with AmbientCapabilities=CAP_NET_BIND_SERVICE; ` +
-        `or for the whole machine with: sysctl net.ipv4.ip_unprivileged_port_start=${port}; ` +
-        `or listen on a higher port and let the router forward ${port} to it.`,
-      cause,
-    });
-  }
-  if (error.code === "EADDRNOTAVAIL") {
-    return new GatehouseError("GATEHOUSE_LISTEN_FAILED", {
-      message: `This machine has no address ${"fd" in address ? where : (address.host ?? "")} to listen on.`,
-      hint: 'Its addresses: ip -brief address. Leave the address out (":443") to listen on all of them.',
-      cause,
-    });
-  }
-  return new GatehouseError("GATEHOUSE_LISTEN_FAILED", {
-    message: `Cannot listen on ${where}: ${errorText(error)}`,
-    hint: "fd" in address ? "Was the socket handed over (systemd: a .socket unit, LISTEN_FDS)?" : "See the cause.",
-    cause,
-  });
-}
-
-const shellWord = (text: string): string => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);

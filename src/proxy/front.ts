@@ -19,7 +19,7 @@ import { createFastLane } from "./lanes/fast.ts";
 import { createH2Lane } from "./lanes/h2.ts";
 import { createUpgradeLane } from "./lanes/upgrade.ts";
 import { createPlainLane } from "./plain.ts";
-import { plainAddress } from "./rules/client-identity.ts";
+import { plainAddress } from "../core/networks.ts";
 import type { PassthroughSite } from "./rules/policy.ts";
 
 export interface FrontOptions {

@@ -13,7 +13,7 @@ import { errorText } from "../core/errors.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Exchange } from "./exchange.ts";
 import { requestHeaders } from "./rules/headers.ts";
-import { plainAddress } from "./rules/client-identity.ts";
+import { plainAddress } from "../core/networks.ts";
 import type { UpstreamPool } from "./upstream/pool.ts";
 
 export interface HomeAssistantHint {

@@ -5,7 +5,7 @@
  */
 import type { LimitsConfig } from "../config/model.ts";
 import type { LimitName } from "../observe/limit-names.ts";
-import { createNetworks, isPrivate, networkOf } from "./front-networks.ts";
+import { createNetworkSet, isNeighbour, networkOf } from "../core/networks.ts";
 
 export interface TunnelBounds {
   /** Counts one in and returns how to count it out (once), or the limit that is reached. */
@@ -23,7 +23,7 @@ export function createTunnelBounds(limits: () => LimitsConfig): TunnelBounds {
       const here = networks.get(network) ?? 0;
       if (open >= tunnels) return "tunnels";
       // Only who is at his limit is looked up.
-      if (here >= tunnelsPerAddress && !isPrivate(clientAddress) && !createNetworks(exempt)(clientAddress))
+      if (here >= tunnelsPerAddress && !isNeighbour(clientAddress) && !createNetworkSet(exempt).has(clientAddress))
         return "tunnels_per_address";
       open++;
       networks.set(network, here + 1);

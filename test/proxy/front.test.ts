@@ -10,7 +10,7 @@ import { test, type TestContext } from "node:test";
 import { connect, type ConnectionOptions, createSecureContext, type TLSSocket } from "node:tls";
 import { isGatehouseError } from "../../src/core/errors.ts";
 import type { ContextChoice } from "../../src/proxy/front-tls.ts";
-import { listenFailure } from "../../src/proxy/front-listen.ts";
+import { listenFailure } from "../../src/core/listen-failure.ts";
 import { abortDownloadsH1, abortDownloadsH2 } from "../support/abort-storm.ts";
 import { makeCa } from "../support/certificates.ts";
 import { eventually, type FrontHome, startFront, type FrontHomeOptions } from "../support/front-home.ts";
@@ -304,7 +304,11 @@ test("a port that is taken says which, who to ask; one that is forbidden says ho
     assert.match(error.message, /192\.0\.2\.77/);
     return true;
   });
-  const forbidden = listenFailure(Object.assign(new Error("x"), { code: "EACCES" }), { host: undefined, port: 443 });
+  const forbidden = listenFailure(
+    Object.assign(new Error("x"), { code: "EACCES" }),
+    { host: undefined, port: 443 },
+    "listen",
+  );
   assert.equal(forbidden.code, "GATEHOUSE_PORT_FORBIDDEN");
   for (const way of [
     /setcap cap_net_bind_service/,

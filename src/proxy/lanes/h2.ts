@@ -6,7 +6,7 @@
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import type { LimitsConfig } from "../../config/model.ts";
-import { plainAddress } from "../rules/client-identity.ts";
+import { plainAddress } from "../../core/networks.ts";
 import { Exchange, type LaneContext } from "../exchange.ts";
 import { errorAnswer, redirectAnswer } from "../responses.ts";
 import type { ConnectionFacts } from "./check-request.ts";

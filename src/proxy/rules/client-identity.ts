@@ -4,7 +4,8 @@
  * Never: believes a peer that is not in trustedProxies.
  */
 import { randomUUID } from "node:crypto";
-import { isIP, isIPv6 } from "node:net";
+import { isIP } from "node:net";
+import { plainAddress } from "../../core/networks.ts";
 import type { Rules } from "./policy.ts";
 import { type RequestHead, valuesOf } from "./request-head.ts";
 import { splitAuthority } from "./routes.ts";
@@ -92,12 +93,3 @@ export function isTrusted(address: string, rules: Pick<Rules, "trusted">): boole
 }
 
 const defaultPort = (scheme: "http" | "https"): number => (scheme === "https" ? 443 : 80);
-
-/** `::ffff:192.0.2.1` → `192.0.2.1` (a dual-stack listener sees IPv4 peers so); a zone (`fe80::1%eth0`) is cut off. */
-export function plainAddress(address: string): string {
-  // Most are IPv4, and isIPv6 takes microseconds to say so.
-  if (!address.includes(":")) return address;
-  const withoutZone = address.split("%", 1)[0] ?? "";
-  if (!isIPv6(withoutZone)) return withoutZone;
-  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(withoutZone)?.[1] ?? withoutZone;
-}
