@@ -10,6 +10,7 @@ import { createWorkers } from "./cluster/workers.ts";
 import type { Config } from "./config/model.ts";
 import { localRootFile } from "./issuing.ts";
 import type { Companion } from "./keeping/companion.ts";
+import { createDdnsKeeping } from "./keeping/ddns.ts";
 import { createKeeping } from "./keeping/keeping.ts";
 import { createPorts } from "./keeping/ports.ts";
 import { createRouterKeeping } from "./keeping/router.ts";
@@ -50,14 +51,15 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
   const ports = createPorts({ log, bundle: (name) => keeping.bundle(name) });
   metrics.watchPorts(() => ports.report());
   const router = createRouterKeeping({ log, metrics, addresses: () => serving.addresses() });
-  const companions: Companion[] = [ports, router.companion];
+  const ddns = createDdnsKeeping({ log, metrics, routerAddress: () => router.externalAddress() });
+  const companions: Companion[] = [ports, router.companion, ddns.companion];
   const keeping = await createKeeping(first, {
     log,
     version,
     load,
     metrics,
     companions,
-    actions: { forwards: async () => ports.report(), ...router.actions },
+    actions: { forwards: async () => ports.report(), ...router.actions, ...ddns.actions },
   });
   const tickets = createTicketKeys({ onRotate: (keys) => serving.setTicketKeys(keys) });
   const fallback = await createFallback();

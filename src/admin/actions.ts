@@ -6,9 +6,10 @@
 import type { CertificateStatus } from "../acme/certificate-status.ts";
 import type { SiteConfig } from "../config/model.ts";
 import type { ForwardReport } from "../forward/forwards.ts";
+import type { DdnsReport } from "../network/ddns-report.ts";
 import type { Checklist, RouterReport } from "../network/router-report.ts";
 
-export type { CertificateStatus, Checklist, ForwardReport, RouterReport };
+export type { CertificateStatus, Checklist, DdnsReport, ForwardReport, RouterReport };
 
 export interface StatusReport {
   version: string;
@@ -89,10 +90,14 @@ export interface AdminActions {
   /** Every forwarded port of the configuration, those that could not be opened included. */
   forwards(): Promise<readonly ForwardReport[]>;
   router(): Promise<RouterAnswer>;
+  /** Names whose addresses follow the home's. */
+  ddns(): Promise<DdnsReport>;
+  /** The same after a check that a person wanted. */
+  updateDdns(): Promise<DdnsReport>;
 }
 
 /** What the rooms beside the serving answer themselves. */
-export type CompanionActions = Pick<AdminActions, "forwards" | "router">;
+export type CompanionActions = Pick<AdminActions, "forwards" | "router" | "ddns" | "updateDdns">;
 
 /** The whole protocol. A new question is a new line here, in the server's table and in the client. */
 export const QUESTIONS = {
@@ -102,6 +107,8 @@ export const QUESTIONS = {
   reload: "POST /v1/reload",
   forwards: "GET /v1/forwards",
   router: "GET /v1/router",
+  ddns: "GET /v1/ddns",
+  updateDdns: "POST /v1/ddns",
 } as const satisfies Record<keyof AdminActions, string>;
 
 /** What went wrong, as it travels. */

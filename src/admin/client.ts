@@ -7,7 +7,7 @@ import { request as httpRequest } from "node:http";
 import { ERROR_CODES, errorText, GatehouseError, type ErrorCode } from "../core/errors.ts";
 import { QUESTIONS, type AdminActions, type Failure } from "./actions.ts";
 
-export type { CertificateStatus, Checklist, ForwardReport, RouterReport, StatusReport } from "./actions.ts";
+export type { CertificateStatus, Checklist, DdnsReport, ForwardReport, RouterReport, StatusReport } from "./actions.ts";
 
 /** The same questions that the server answers, from outside. */
 export type AdminClient = AdminActions;
@@ -31,6 +31,8 @@ export function createAdminClient(path: string): AdminClient {
     reload: () => ask(path, QUESTIONS.reload, RELOAD_WITHIN_MS),
     forwards: () => ask(path, QUESTIONS.forwards, ANSWER_WITHIN_MS),
     router: () => ask(path, QUESTIONS.router, ANSWER_WITHIN_MS),
+    ddns: () => ask(path, QUESTIONS.ddns, ANSWER_WITHIN_MS),
+    updateDdns: () => ask(path, QUESTIONS.updateDdns, RELOAD_WITHIN_MS),
   };
 }
 

@@ -35,6 +35,8 @@ export function createAdminServer(options: { path: string; actions: AdminActions
     [QUESTIONS.reload, () => actions.reload()],
     [QUESTIONS.forwards, () => actions.forwards()],
     [QUESTIONS.router, () => actions.router()],
+    [QUESTIONS.ddns, () => actions.ddns()],
+    [QUESTIONS.updateDdns, () => actions.updateDdns()],
   ]);
 
   const server = createServer(

@@ -8,6 +8,7 @@ import { EXIT, EXIT_HELP } from "./exit-codes.ts";
 import { reportError, type Terminal } from "./terminal.ts";
 import { createVerbs, dressed, examples, helpTexts } from "./verbs.ts";
 import { declareCertificateVerbs } from "./verbs-certificates.ts";
+import { declareDdnsVerbs } from "./verbs-ddns.ts";
 import { declarePortVerbs } from "./verbs-ports.ts";
 import { declareRouterVerbs } from "./verbs-router.ts";
 import { declareRunningVerbs } from "./verbs-running.ts";
@@ -35,6 +36,7 @@ export function createProgram(terminal: Terminal, version: string): Program {
   declareCertificateVerbs(verbs);
   declarePortVerbs(verbs);
   declareRouterVerbs(verbs);
+  declareDdnsVerbs(verbs);
 
   return {
     async run(args) {

@@ -86,6 +86,33 @@ export type DnsProviderConfig =
     }
   | { kind: "hook"; command: readonly string[]; timeoutMs: number };
 
+/** A service for addresses alone. */
+export interface Dyndns2Config {
+  kind: "dyndns2";
+  url: string;
+  user: string;
+  password: string;
+}
+
+/** The same shape as `AddressWriterSettings` in dns/contract. */
+export type AddressWriterConfig = DnsProviderConfig | Dyndns2Config;
+
+/** The same shape as `Witness` in network/public-ip. */
+export type WitnessConfig = { kind: "https"; url: string } | { kind: "dns"; server: string; name: string };
+
+export interface DdnsConfig {
+  names: readonly { name: string; by: AddressWriterConfig }[];
+  /** As written. */
+  by: "auto" | "duckdns" | "cloudflare" | "desec" | "rfc2136" | "dnsHook" | "dyndns2";
+  /** Keep an address of this kind? At least one is true. */
+  ipv4: boolean;
+  ipv6: boolean;
+  /** Where the IPv6 address is taken from; undefined: any. */
+  interface: string | undefined;
+  checkMs: number;
+  witnesses: readonly WitnessConfig[];
+}
+
 export interface DnsConfig {
   /** All that are set up; at most one of each kind. */
   providers: readonly DnsProviderConfig[];
@@ -94,6 +121,7 @@ export interface DnsConfig {
   /** Empty: the zone's own. */
   nameServers: readonly { host: string; port: number }[];
   propagationMs: number;
+  dyndns2: Dyndns2Config | undefined;
 }
 
 /** A CA to turn to when the first one fails. */
@@ -235,6 +263,7 @@ export interface Config {
   acme: AcmeConfig;
   dns: DnsConfig;
   router: RouterConfig;
+  ddns: DdnsConfig | undefined;
   sites: readonly SiteConfig[];
   ports: readonly PortConfig[];
   /** Sites and ports that were left out, with the finding that says why (`file:line:column …`). The rest runs. */

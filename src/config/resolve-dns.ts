@@ -12,7 +12,7 @@ import type { Resolver } from "./secrets.ts";
 
 type Block = (typeof PROVIDER_BLOCKS)[number];
 
-export async function resolveDns(declared: Declared, resolver: Resolver): Promise<DnsConfig> {
+export async function resolveDns(declared: Declared, resolver: Resolver): Promise<Omit<DnsConfig, "dyndns2">> {
   const providers: DnsProviderConfig[] = [];
   for (const block of PROVIDER_BLOCKS) {
     const before = resolver.problems.length;
@@ -26,7 +26,7 @@ export async function resolveDns(declared: Declared, resolver: Resolver): Promis
 /** What `acme.dns` means; undefined when there is none. */
 export function chooseProvider(
   declared: Declared,
-  { providers }: DnsConfig,
+  { providers }: Pick<DnsConfig, "providers">,
   resolver: Resolver,
 ): DnsProviderConfig | undefined {
   const wanted = declared.acme.dns;
@@ -45,7 +45,7 @@ export function chooseProvider(
   return providers[0];
 }
 
-const blockOf = ({ kind }: DnsProviderConfig): Block => (kind === "hook" ? "dnsHook" : kind);
+export const blockOf = ({ kind }: DnsProviderConfig): Block => (kind === "hook" ? "dnsHook" : kind);
 
 async function resolveProvider(
   block: Block,

@@ -6,6 +6,7 @@
 import { basename, dirname, join, resolve } from "node:path";
 import { checkName, type NamePolicy } from "../core/names.ts";
 import { coversEverybody, listenText } from "./addresses.ts";
+import { resolveDdns } from "./ddns.ts";
 import type { Judged } from "./judge.ts";
 import { resolveRouter } from "./router.ts";
 import { resolveLimits } from "./limits.ts";
@@ -33,9 +34,10 @@ export async function resolveConfig(
   hasProblems: (section: string) => boolean,
 ): Promise<Resolved> {
   const { declared } = judged;
-  const dns = await resolveDns(declared, resolver);
-  const provider = chooseProvider(declared, dns, resolver);
+  const zones = await resolveDns(declared, resolver);
+  const provider = chooseProvider(declared, zones, resolver);
   const acme = await resolveAcme(declared, provider, resolver.below(["acme"]), warn);
+  const { dyndns2, ddns } = await resolveDdns(declared, zones, resolver);
   const areListenersKnown = !hasProblems("listen") && !hasProblems("metrics");
   const taken = areListenersKnown ? checkListeners(declared, resolver) : new Map<string, string>();
   const isHttpWanted = acme.challenge === "http-01" && acme.directoryUrl !== undefined;
@@ -66,8 +68,9 @@ export async function resolveConfig(
       ...resolvePaths(file, declared, resolver),
       workers: declared.workers,
       acme,
-      dns,
       router: resolveRouter(declared.router),
+      dns: { ...zones, dyndns2 },
+      ddns,
       sites,
       ports,
       trustedProxies,

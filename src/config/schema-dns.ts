@@ -38,7 +38,7 @@ const servers = (doc: string) =>
     .meta({ description: doc, short: "string" });
 
 /** A token goes over it, so https; http only to this very machine. */
-function urlRefusal(value: string): Refusal | undefined {
+export function urlRefusal(value: string): Refusal | undefined {
   const url = URL.parse(value);
   if (url === null) return new Refusal(`${shown(value)} is not a URL`, "write https://…");
   const isHere = ["127.0.0.1", "localhost", "[::1]"].includes(url.hostname);
@@ -51,7 +51,7 @@ const apiUrl = (provider: string, preset: string) => {
   return text({ doc, default: preset }, urlRefusal).prefault(preset).meta({ description: doc });
 };
 
-const token = (doc: string, example: string) =>
+export const token = (doc: string, example: string) =>
   secretText({ doc: `${doc}: file:/path or env:NAME.`, example, elsewhere: true });
 
 const dnsName = (doc: string, example: string) =>

@@ -6,6 +6,7 @@
 import { validateHeaderValue } from "node:http";
 import * as z from "zod";
 import { readListenAddress, readPeers } from "./addresses.ts";
+import { ddnsSchemas } from "./ddns.ts";
 import { Refusal, shown } from "./findings.ts";
 import {
   block,
@@ -221,6 +222,7 @@ export const configSchema = z.strictObject({
   acme: acmeSchema,
   ...dnsSchemas,
   router: routerSchema,
+  ...ddnsSchemas,
   sites: z.record(z.string(), siteSchema).meta({ description: "Host name: target, or a block of keys." }),
   ports: portsSchema,
   metrics: optionalBlock("Prometheus metrics, on a listener of their own; left out, there is none.", {

@@ -33,7 +33,8 @@ export function createDuckDns(settings: Settings): DnsProvider {
       ...what,
       verbose: "true",
     }).toString();
-    const { text } = await callWeb({ provider: "DuckDNS", hint: HINT, url }, signal);
+    // Its no is a KO with status 200; a 404 has been an outage each time (home-assistant/addons#4144).
+    const { text } = await callWeb({ provider: "DuckDNS", hint: HINT, url, alsoFine: [400, 403, 404] }, signal);
     const [verdict, ...told] = text.split("\n").map((line) => line.trim());
     if (verdict === "OK") return told;
     // Status 200 and KO: a wrong token, or a name that is not this account's.

@@ -24,8 +24,8 @@ const REFUSALS: Readonly<Record<string, readonly [what: string, hint: string]>> 
   numhost: ["says that these are too many names", "Ask the service how many the account may have."],
   abuse: ["has blocked the name for too many updates", "Its own page says how it is unblocked."],
   badagent: ["has blocked this client", "Ask the service why it does not take updates of Gatehouse."],
-  badparam: ["does not understand the question", "Check dyndns2.url."],
-  badsys: ["does not understand the question", "Check dyndns2.url."],
+  badparam: ["does not understand the question", "Check dyndns2.api."],
+  badsys: ["does not understand the question", "Check dyndns2.api."],
 };
 
 export function createDyndns2({ url: base, user, password }: Dyndns2Settings): AddressWriter {
@@ -40,7 +40,7 @@ export function createDyndns2({ url: base, user, password }: Dyndns2Settings): A
       const { text } = await callWeb(
         {
           provider: PROVIDER,
-          hint: "Check dyndns2.url, dyndns2.user and dyndns2.password.",
+          hint: "Check dyndns2.api, dyndns2.user and dyndns2.password.",
           url,
           headers: { authorization },
           // Several of them say badauth with 401, and other words with 4xx.

@@ -46,6 +46,8 @@ export async function callWeb(call: WebCall, signal: AbortSignal): Promise<WebAn
       redirect: "error",
       headers: {
         "user-agent": "gatehouse",
+        // A kept connection is dead once the home has another address, which is when it would be used again.
+        connection: "close",
         ...(call.body !== undefined && { "content-type": "application/json" }),
         ...call.headers,
       },

@@ -24,6 +24,8 @@ const SECRET_BYTES = 32;
 export interface RouterKeeping {
   companion: Companion;
   actions: Pick<CompanionActions, "router">;
+  /** The router's WAN address, as it last told; undefined where it is not asked or does not tell. */
+  externalAddress(): string | undefined;
 }
 
 export function createRouterKeeping(options: {
@@ -37,6 +39,11 @@ export function createRouterKeeping(options: {
   let mapper: RouterMapper | undefined;
 
   return {
+    externalAddress() {
+      const report = mapper?.report();
+      // What a router said before it fell silent may be another's address by now.
+      return report?.error === undefined ? report?.externalAddress : undefined;
+    },
     companion: {
       name: "router",
       async apply(config) {

@@ -150,6 +150,23 @@ export const CATALOG = {
     help: "Times that mappings were found gone and made again: reboot (the router forgot all), drift (one changed).",
     labels: ["reason"],
   },
+  gatehouse_ddns_updates_total: {
+    kind: "counter",
+    help: "Times that a service was told an address, by outcome: taken, refused (a person is wanted), failed.",
+    labels: ["service", "outcome"],
+  },
+  gatehouse_ddns_last_success_timestamp_seconds: {
+    kind: "gauge",
+    help: "When a name was last seen to lead to this home.",
+    labels: ["name"],
+    workers: "max",
+  },
+  gatehouse_ddns_consecutive_failures: {
+    kind: "gauge",
+    help: "Times in a row that a name could not be brought home; 0 after a success.",
+    labels: ["name"],
+    workers: "max",
+  },
   gatehouse_config_last_reload_successful: {
     kind: "gauge",
     help: "1 when the configuration on disk was taken at the last start or reload, 0 when it was refused.",

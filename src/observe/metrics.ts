@@ -7,6 +7,7 @@ import { AggregatorRegistry, Registry, collectDefaultMetrics } from "prom-client
 import { systemClock, type Clock } from "../core/time.ts";
 import type { ExchangeRecord } from "./access-log.ts";
 import type { MetricName } from "./catalog.ts";
+import { ddnsMetrics, type DdnsMetrics } from "./ddns-tally.ts";
 import type { Families } from "./families.ts";
 import { exposeFamily, Tally, type Sample } from "./cells.ts";
 import { LIMITS, type LimitName } from "./limit-names.ts";
@@ -18,7 +19,7 @@ export type UpstreamErrorReason = "connect" | "timeout" | "reset" | "tls" | "pro
 export type RejectReason = "limit" | "shed" | "acl" | "tls" | "proxy_header";
 export type HandshakeOutcome = "ok" | "failed" | "refused" | "pending" | "challenge";
 
-export interface Metrics extends RouterMetrics {
+export interface Metrics extends RouterMetrics, DdnsMetrics {
   /** Labels from now on; other sites fold into `_other`. Called at start and at each reload. */
   setSites(sites: readonly { name: string; upstreams: readonly string[] }[]): void;
   exchangeStarted(site: string | undefined): void;
@@ -125,6 +126,7 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
 
   const metrics: Metrics = {
     ...routerMetrics(tallyOf),
+    ...ddnsMetrics(tallyOf),
     setSites: (wanted) => sites.set(wanted),
     exchangeStarted(site) {
       sites.of(site).inFlight++;

@@ -71,6 +71,18 @@ test("DuckDNS: what it says that it has is compared with what it was told", asyn
   assert.match(call, /ip=5\.6\.7\.8&ipv6=2a00%3A0%3A0%3A%3A8&verbose=true/);
   api.failWith(200, "OK\n5.6.7.8\n2a00::8\nNOCHANGE");
   await writer.setAddresses("myhome.duckdns.org", both, noSignal());
+  for (const [status, body] of [
+    [404, "Not Found"],
+    [200, ""],
+    [200, "<!doctype html>"],
+  ] as const) {
+    api.failWith(status, body);
+    const writing = writer.setAddresses("myhome.duckdns.org", both, noSignal());
+    await assert.rejects(writing, (error) => isGatehouseError(error, "GATEHOUSE_DNS_FAILED"), `${status} ${body}`);
+  }
+  api.failWith(200, "KO");
+  const writing = writer.setAddresses("myhome.duckdns.org", both, noSignal());
+  await assert.rejects(writing, (error) => isGatehouseError(error, "GATEHOUSE_DNS_REFUSED"));
   api.failWith(200, "OK\n9.9.9.9\n\nUPDATED");
   await assert.rejects(writer.setAddresses("myhome.duckdns.org", both, noSignal()), /says that it has 9\.9\.9\.9/);
 });

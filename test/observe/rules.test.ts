@@ -125,6 +125,33 @@ const cases: Case[] = [
     series: [requests("200", "0+1x30"), requests("502", "0 0 0 1x30")],
   },
   {
+    alert: "GatehouseNameLost",
+    name: "a service that has said no three times",
+    at: "30m",
+    series: [[`gatehouse_ddns_consecutive_failures{${JOB}, name="a.example"}`, "0 1 2 3x30"]],
+    fires: { ...home, name: "a.example", severity: "warning" },
+  },
+  {
+    alert: "GatehouseNameLost",
+    name: "a home whose address nobody has told for four hours",
+    at: "4h",
+    series: [
+      [`gatehouse_ddns_consecutive_failures{${JOB}, name="a.example"}`, "0x300"],
+      [`gatehouse_ddns_last_success_timestamp_seconds{${JOB}, name="a.example"}`, "0x300"],
+    ],
+    fires: { ...home, name: "a.example", severity: "warning" },
+  },
+  {
+    alert: "GatehouseNameLost",
+    name: "a name that is looked at once an hour",
+    at: "4h",
+    fires: undefined,
+    series: [
+      [`gatehouse_ddns_consecutive_failures{${JOB}, name="a.example"}`, "0 1 0x300"],
+      [`gatehouse_ddns_last_success_timestamp_seconds{${JOB}, name="a.example"}`, "0x60 3600x60 7200x60 10800x60"],
+    ],
+  },
+  {
     alert: "GatehouseConfigReloadFailed",
     name: "a refused file",
     at: "10m",

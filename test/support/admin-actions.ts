@@ -2,6 +2,7 @@
  * What a running Gatehouse would answer, for the tests of the admin socket and the command line.
  */
 import type { AdminActions } from "../../src/admin/actions.ts";
+import { NO_DDNS } from "../../src/network/ddns-report.ts";
 
 const HOUR = 3_600_000;
 
@@ -140,6 +141,8 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
           ipv6: undefined,
         },
       }),
+    ddns: () => Promise.resolve(NO_DDNS),
+    updateDdns: () => Promise.resolve(NO_DDNS),
     ...special,
   };
 }

@@ -81,7 +81,8 @@ export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Confi
       preferredChain: undefined,
       renewAtShare: undefined,
     },
-    dns: { providers: [], resolvers: [], nameServers: [], propagationMs: 1_000 },
+    dns: { providers: [], resolvers: [], nameServers: [], dyndns2: undefined, propagationMs: 1_000 },
+    ddns: undefined,
     sites,
     ports: [],
     quarantined: [],
@@ -127,6 +128,8 @@ export function laneContext(
   const metrics: Metrics = {
     setSites: () => {},
     watchPorts: () => {},
+    ddnsUpdate: () => {},
+    ddnsName: () => {},
     exchangeStarted: () => void recorded.started++,
     exchangeEnded: () => {},
     upgradeOpened: () => {},
