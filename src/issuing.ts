@@ -6,10 +6,12 @@
 import { join } from "node:path";
 import type { AlpnChallenges } from "./acme/challenge-alpn.ts";
 import type { Challenges } from "./acme/challenges.ts";
+import type { AcmeAccount } from "./acme/account.ts";
 import { createDnsSolver } from "./acme/challenge-dns.ts";
+import { isDue } from "./acme/due.ts";
 import { createFallbackIssuer } from "./acme/fallback.ts";
 import { createHistories } from "./acme/history.ts";
-import { createIssuer, type Issuer } from "./acme/issue.ts";
+import { type AcmeIssuer, createIssuer, type Issuer } from "./acme/issue.ts";
 import { type Solver, createHttpSolver } from "./acme/solver.ts";
 import { createScheduler, type Scheduler } from "./acme/scheduler.ts";
 import type { Config, FallbackCaConfig } from "./config/model.ts";
@@ -49,14 +51,28 @@ export function issuingFacts({ acme, dns, listen, sites }: Config): unknown {
   return { acme, emails, dns, http: listen.http.length > 0, https: listen.https.length > 0 };
 }
 
+/** One scheduler, and what a person may ask of the CAs beside it. */
+export interface Issuing extends Scheduler {
+  /** Is an order needed for what we hold? */
+  isDue(bundle: CertificateBundle | undefined): boolean;
+  /** Prove the name at the staging of the first CA; false: it has none. @throws GATEHOUSE_ACME_* */
+  rehearse(name: string, signal: AbortSignal): Promise<boolean>;
+  /** @param reason  RFC 5280 §5.3.1 @returns false when its CA keeps no list of such, or is no longer ours to ask */
+  revoke(bundle: CertificateBundle, reason: number, signal: AbortSignal): Promise<boolean>;
+  /** Those of the CAs in the configuration, for these names. */
+  accounts(names: readonly string[]): AcmeAccount[];
+}
+
 /** A scheduler that already knows which CA to ask; hand it names to start it. */
-export function createIssuing(config: Config, tools: IssuingTools): Scheduler {
+export function createIssuing(config: Config, tools: IssuingTools): Issuing {
   const { acme } = config;
-  const issuer = acme.directoryUrl === undefined ? embeddedCa(tools) : acmeCas(acme.directoryUrl, config, tools);
+  const cas = new Map<string, AcmeIssuer>();
+  const issuer = acme.directoryUrl === undefined ? embeddedCa(tools) : acmeCas(acme.directoryUrl, config, tools, cas);
   const wanted = new Set([acme.directoryUrl ?? "local", ...acme.fallback.map(({ directoryUrl }) => directoryUrl)]);
+  const fits = ({ ca, revokedAt }: CertificateBundle): boolean => revokedAt === undefined && wanted.has(ca);
   const scheduler = createScheduler({
     ca: acme.directoryUrl ?? "local",
-    fits: ({ ca }) => wanted.has(ca),
+    fits,
     issue: (name, reason, signal) => issuer.issue(name, reason, signal),
     bundles: tools.bundles,
     storage: tools.storage,
@@ -69,6 +85,14 @@ export function createIssuing(config: Config, tools: IssuingTools): Scheduler {
   tidying.unref();
   return {
     ...scheduler,
+    isDue: (bundle) => isDue(bundle, { fits, share: acme.renewAtShare, now: systemClock.now() }),
+    rehearse: async (name, signal) => (await cas.get(acme.directoryUrl ?? "local")?.rehearse(name, signal)) ?? false,
+    async revoke(bundle, reason, signal) {
+      const ca = cas.get(bundle.ca);
+      await ca?.revoke(bundle, reason, signal);
+      return ca !== undefined;
+    },
+    accounts: (names) => [...cas.values()].flatMap((ca) => ca.accounts(names)),
     async stop() {
       clearInterval(tidying);
       await scheduler.stop();
@@ -77,15 +101,21 @@ export function createIssuing(config: Config, tools: IssuingTools): Scheduler {
 }
 
 /** The first, and those that stand in for it. */
-function acmeCas(directoryUrl: string, config: Config, tools: IssuingTools): Issuer {
+function acmeCas(directoryUrl: string, config: Config, tools: IssuingTools, cas: Map<string, AcmeIssuer>): Issuer {
   const { caRoots, eab, fallback } = config.acme;
   const solvers = solversFor(config, tools);
-  const first = acmeCa({ directoryUrl, caRoots, eab }, config, solvers, tools);
-  if (fallback.length === 0) return first;
+  const open = (ca: Pick<FallbackCaConfig, "directoryUrl" | "caRoots" | "eab">): AcmeIssuer => {
+    const made = acmeCa(ca, config, solvers, tools);
+    cas.set(ca.directoryUrl, made);
+    return made;
+  };
+  const first = open({ directoryUrl, caRoots, eab });
+  const others = fallback.map((ca) => ({ ca: ca.caName, issuer: open(ca) }));
+  if (others.length === 0) return first;
   const histories = createHistories(directoryUrl, tools.storage, systemClock, tools.log);
   return createFallbackIssuer({
     first,
-    others: fallback.map((ca) => ({ ca: ca.caName, issuer: acmeCa(ca, config, solvers, tools) })),
+    others,
     failuresInARow: async (name) => (await histories.read(name)).failuresInARow,
     clock: systemClock,
     log: tools.log,
@@ -97,7 +127,7 @@ function acmeCa(
   config: Config,
   solvers: readonly Solver[],
   tools: IssuingTools,
-): Issuer {
+): AcmeIssuer {
   const { acme } = config;
   const emails = new Map(config.sites.map(({ name, email }) => [name, email]));
   return createIssuer({

@@ -27,6 +27,17 @@ export interface AcmeAccount {
   remake(signal?: AbortSignal): Promise<AcmeWire>;
   /** A new key for the same account (RFC 8555 §7.3.5): orders under way and certificates are untouched by it. */
   rollOver(signal?: AbortSignal): Promise<void>;
+  /** What is on disk, without asking anybody. */
+  facts(): Promise<AccountFacts>;
+}
+
+export interface AccountFacts {
+  ca: string;
+  url: string | undefined;
+  email: string | undefined;
+  /** Its folder in storage. */
+  place: string;
+  savedAt: number | undefined;
 }
 
 export interface AccountOptions {
@@ -96,14 +107,19 @@ export function createAcmeAccount(options: AccountOptions): AcmeAccount {
     return pem;
   }
 
-  async function readAccount(): Promise<{ url: string; email: string | undefined } | undefined> {
+  async function readAccount(): Promise<(Pick<AccountFacts, "email" | "savedAt"> & { url: string }) | undefined> {
     const text = (await storage.read(accountPlace))?.toString("utf8");
     if (text === undefined) return undefined;
     try {
       const account: unknown = JSON.parse(text);
       if (!isRecord(account) || account["directoryUrl"] !== directoryUrl) return undefined;
-      const { url, email } = account;
-      return typeof url === "string" ? { url, email: typeof email === "string" ? email : undefined } : undefined;
+      const { url, email, savedAt } = account;
+      if (typeof url !== "string") return undefined;
+      return {
+        url,
+        email: typeof email === "string" ? email : undefined,
+        savedAt: typeof savedAt === "number" ? savedAt : undefined,
+      };
     } catch {
       return undefined; // the CA tells it again
     }
@@ -201,6 +217,10 @@ export function createAcmeAccount(options: AccountOptions): AcmeAccount {
       return opened ?? locked(() => openFromDisk(signal), signal);
     },
     remake: (signal) => locked(() => remakeOnDisk(signal), signal),
+    async facts() {
+      const known = await readAccount();
+      return { ca: directoryUrl, url: known?.url, email: options.email, place: folder, savedAt: known?.savedAt };
+    },
     async rollOver(signal) {
       await locked(() => rollOverOnDisk(signal), signal);
     },

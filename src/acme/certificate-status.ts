@@ -11,13 +11,22 @@ export interface CertificateStatus {
   /** `refused`: nothing valid is there, and the last failure needs a person. */
   state: "valid" | "pending" | "expired" | "refused";
   issuer: string | undefined;
+  /** As the CA calls it; undefined where it does not say. */
+  profile: string | undefined;
   notBefore: number | undefined;
   notAfter: number | undefined;
-  /** When the next order is planned, ms since 1970. */
+  /** When it is due by its life, ms since 1970; undefined without a certificate. */
+  renewAt: number | undefined;
+  /** When the next order is planned, ms since 1970; undefined when none is. */
   nextTry: number | undefined;
   /** Message and hint. */
   lastError: string | undefined;
+  lastFailure: Pick<FailureRecord, "code" | "message" | "hint" | "at" | "notBefore"> | undefined;
   consecutiveFailures: number;
+  /** We asked the CA to take it back. */
+  isRevoked: boolean;
+  /** No orders for it until a person wants one. */
+  isDisabled: boolean;
 }
 
 interface Known {
@@ -28,17 +37,34 @@ interface Known {
   heldBy: string | undefined;
 }
 
-export function statusOf({ name, bundle, failure, heldBy }: Known, nextTry: number, now: number): CertificateStatus {
+/** Times in ms since 1970. */
+export function certificateStatus(
+  known: Known,
+  times: { nextTry: number | undefined; renewAt: number; now: number },
+): CertificateStatus {
+  const { name, bundle, failure, heldBy } = known;
+  const { nextTry, renewAt, now } = times;
   const isValid = bundle !== undefined && bundle.notAfter > now;
   const without = failure?.isRefusal === true ? "refused" : bundle === undefined ? "pending" : "expired";
   return {
     name,
     state: isValid ? "valid" : without,
     issuer: bundle?.issuer,
+    profile: bundle?.profile,
     notBefore: bundle?.notBefore,
     notAfter: bundle?.notAfter,
-    nextTry: Math.max(nextTry, now),
+    renewAt: bundle && renewAt,
+    nextTry: nextTry && Math.max(nextTry, now),
     lastError: heldBy ?? (failure && [failure.message, failure.hint].filter((part) => part !== undefined).join(" ")),
+    lastFailure: failure && {
+      code: failure.code,
+      message: failure.message,
+      hint: failure.hint,
+      at: failure.at,
+      notBefore: failure.notBefore,
+    },
     consecutiveFailures: failure?.count ?? 0,
+    isRevoked: bundle?.revokedAt !== undefined,
+    isDisabled: false,
   };
 }

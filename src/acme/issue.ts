@@ -22,7 +22,7 @@ import { createPendingOrders } from "./pending-order.ts";
 import { rehearse } from "./rehearsal.ts";
 import type { KeyType } from "./signing-request.ts";
 import type { ChallengeType, Solver } from "./solver.ts";
-import { type AcmeWire, type ExternalAccount, createAcmeWire } from "./wire.ts";
+import { type AcmeWire, type ExternalAccount, createAcmeWire, problemType } from "./wire.ts";
 
 /** Another process at work on the same name needs this long at most: two polls and a dozen requests. */
 const LOCK_WITHIN_MS = 300_000;
@@ -71,6 +71,20 @@ export interface IssuerOptions {
   connect?: AccountOptions["connect"];
 }
 
+export interface AcmeIssuer extends Issuer {
+  /**
+   * Take it back at the CA that signed it. Done already is as good.
+   *
+   * @param reason  a number of RFC 5280 §5.3.1
+   * @throws GATEHOUSE_ACME_*
+   */
+  revoke(bundle: CertificateBundle, reason: number, signal: AbortSignal): Promise<void>;
+  /** Prove the names of a certificate at the CA's staging; false: it has none. @throws GATEHOUSE_ACME_* */
+  rehearse(name: string, signal: AbortSignal): Promise<boolean>;
+  /** The accounts that these names use, each once. */
+  accounts(names: readonly string[]): AcmeAccount[];
+}
+
 export interface Issuer {
   /**
    * A certificate for the name: the stored one when it turns out that no new one is needed.
@@ -83,7 +97,7 @@ export interface Issuer {
   tidy(): Promise<void>;
 }
 
-export function createIssuer(options: IssuerOptions): Issuer {
+export function createIssuer(options: IssuerOptions): AcmeIssuer {
   const { directoryUrl, storage, bundles, clock, log } = options;
   const { namesOf = (name: string) => [name], emailOf = () => options.email } = options;
   const { ledger = createLedger(options), connect = createAcmeWire } = options;
@@ -159,19 +173,22 @@ export function createIssuer(options: IssuerOptions): Issuer {
     }
   }
 
+  async function rehearseAt(at: NonNullable<typeof staging>, attempt: Attempt, signal: AbortSignal): Promise<void> {
+    const wire = countedWire(await at.account.open(signal), at.ledger, {
+      ...attempt,
+      account: undefined,
+      isRenewal: false,
+    });
+    await rehearse(wire, attempt.names, { prover, now: () => clock.now() }, signal);
+  }
+
   /** After the CA could not check a name, its staging is asked first; only what succeeds there spends a real try. */
   async function rehearseFirst(attempt: Attempt, signal: AbortSignal): Promise<void> {
-    const { name, names } = attempt;
+    const { name } = attempt;
     if (staging === undefined || attempt.who === "insists") return;
     if ((await histories.read(name)).lastFailure !== "GATEHOUSE_ACME_CHALLENGE_FAILED") return;
     try {
-      const wire = await staging.account.open(signal);
-      await rehearse(
-        countedWire(wire, staging.ledger, { ...attempt, account: undefined, isRenewal: false }),
-        names,
-        { prover, now: () => clock.now() },
-        signal,
-      );
+      await rehearseAt(staging, attempt, signal);
       log.info({ event: "acme.rehearsal.passed", name }, "the CA's staging is satisfied, the CA itself is asked");
     } catch (error) {
       signal.throwIfAborted();
@@ -197,6 +214,23 @@ export function createIssuer(options: IssuerOptions): Issuer {
 
   return {
     tidy,
+    async rehearse(name, signal) {
+      if (staging === undefined) return false;
+      const names = namesOf(name);
+      prover.check(names);
+      const attempt: Attempt = { name, names, account: accountNameOf(name), who: "person", isRenewal: false };
+      await rehearseAt(staging, attempt, signal);
+      return true;
+    },
+    accounts: (names) => [...new Set(names.map(accountFor))],
+    async revoke(bundle, reason, signal) {
+      const [leaf = ""] = bundle.chainPem.split(/(?<=-----END CERTIFICATE-----)/);
+      try {
+        await withAccount(bundle.name, signal, (wire) => wire.revoke(leaf, reason, signal));
+      } catch (error) {
+        if (problemType(error) !== "alreadyRevoked") throw error;
+      }
+    },
     async issue(name, reason, signal) {
       const askedAt = clock.now();
       const lock = await storage.lock(`acme/${name.replaceAll(":", "_")}`, { withinMs: LOCK_WITHIN_MS, signal });
@@ -207,7 +241,8 @@ export function createIssuer(options: IssuerOptions): Issuer {
           reason === "asked" || reason === "insisted"
             ? current === undefined || current.issuedAt < askedAt
             : isDue(current, {
-                fits: (bundle) => bundle.ca === directoryUrl && isSameSet(bundle.names, names),
+                fits: ({ ca, revokedAt, names: held }) =>
+                  ca === directoryUrl && revokedAt === undefined && isSameSet(held, names),
                 share: options.renewAtShare,
                 now: askedAt,
               });

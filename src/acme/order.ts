@@ -64,7 +64,9 @@ export async function obtainCertificate(
   try {
     const valid = await drive(tools, wire, pending, order, signal);
     const facts = await download(tools, wire, pending, valid, wanted, signal);
-    return { name, keyPem: pending.keyPem, ca: tools.directoryUrl, issuedAt: tools.clock.now(), ...facts };
+    const { profile } = valid;
+    const { directoryUrl: ca, clock } = tools;
+    return { name, keyPem: pending.keyPem, ca, issuedAt: clock.now(), ...(profile && { profile }), ...facts };
   } catch (error) {
     if (!canContinue(error)) await tools.pending.drop(name);
     throw error;

@@ -10,9 +10,10 @@ import type { Metrics } from "../observe/metrics.ts";
 import type { BundleStore, CertificateBundle } from "../storage/bundles.ts";
 import type { Storage } from "../storage/contract.ts";
 import { isDue, renewAt } from "./due.ts";
-import { type CertificateStatus, statusOf } from "./certificate-status.ts";
+import { type CertificateStatus, certificateStatus } from "./certificate-status.ts";
 import { type FailureRecord, createFailureMemory, recordFailure } from "./failures.ts";
 import type { IssueReason } from "./issue.ts";
+import { reasonFor, type Waiting } from "./waiting.ts";
 
 /**
  * Wake at least this often and ask the wall clock: timers do not count the hours a machine slept, and setTimeout
@@ -26,8 +27,14 @@ export interface Scheduler {
   /** The names to keep; called at start and at each reload. Names gone are dropped, new ones queued. */
   setNames(names: readonly string[]): void;
   status(): CertificateStatus[];
-  /** Order now, whatever the share of life. Resolves when done; rejects with the reason. */
-  renewNow(name: string): Promise<CertificateBundle>;
+  /**
+   * Order now, whatever the share of life. Resolves when done; rejects with the reason.
+   *
+   * @param options.really  also when the CA, or our ledger of its limits, says later
+   */
+  renewNow(name: string, options?: { really?: boolean }): Promise<CertificateBundle>;
+  /** What is stored for this name was changed by somebody else: look again. */
+  lookAgain(name: string): void;
   /** Abort what is under way (the order stays on disk and is continued) and wait for its end. */
   stop(): Promise<void>;
 }
@@ -60,7 +67,7 @@ interface Entry {
   restUntil: number;
   heldBy: string | undefined;
   /** People waiting for `renewNow`. */
-  waiting: { resolve: (bundle: CertificateBundle) => void; reject: (error: unknown) => void }[];
+  waiting: Waiting[];
 }
 
 export function createScheduler(options: SchedulerOptions): Scheduler {
@@ -77,10 +84,10 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
 
   /** Without a certificate at once; else by its life; after a failure not before its time. */
   function nextTry(entry: Entry): number {
-    const { bundle, failure, restUntil } = entry;
-    const due = bundle === undefined || !fits(bundle) ? 0 : renewAt(bundle, share);
-    return Math.max(due, failure?.nextTry ?? 0, restUntil);
+    return Math.max(dueAt(entry), entry.failure?.nextTry ?? 0, entry.restUntil);
   }
+
+  const dueAt = ({ bundle }: Entry): number => (bundle === undefined || !fits(bundle) ? 0 : renewAt(bundle, share));
 
   /** People first, then names that have nothing, in the order of the configuration, then the least time left. */
   function pickNext(now: number): Entry | undefined {
@@ -110,7 +117,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     underWay = { entry, controller };
     const before = entry.bundle?.serial;
     entry.heldBy = undefined;
-    const reason: IssueReason = entry.waiting.length > 0 ? "asked" : entry.bundle === undefined ? "first" : "renewal";
+    const reason: IssueReason = reasonFor(entry.waiting) ?? (entry.bundle === undefined ? "first" : "renewal");
     try {
       const bundle = await options.issue(entry.name, reason, controller.signal);
       entry.bundle = bundle;
@@ -250,9 +257,18 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       wake();
     },
 
-    status: () => [...entries.values()].map((entry) => statusOf(entry, nextTry(entry), clock.now())),
+    status: () =>
+      [...entries.values()].map((entry) =>
+        certificateStatus(entry, { nextTry: nextTry(entry), renewAt: dueAt(entry), now: clock.now() }),
+      ),
 
-    async renewNow(name) {
+    lookAgain(name) {
+      const entry = entries.get(name);
+      if (entry !== undefined) unread.push(entry);
+      wake();
+    },
+
+    async renewNow(name, { really = false } = {}) {
       const entry = entries.get(name);
       if (entry === undefined || isStopped) {
         throw new GatehouseError("GATEHOUSE_CERTIFICATE_UNKNOWN_NAME", {
@@ -261,7 +277,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
         });
       }
       const { failure } = entry;
-      if (failure?.notBefore !== undefined && failure.notBefore > clock.now()) {
+      if (!really && failure?.notBefore !== undefined && failure.notBefore > clock.now()) {
         throw new GatehouseError("GATEHOUSE_ACME_RATE_LIMITED", {
           message: `The CA asked to be left alone until ${new Date(failure.notBefore).toISOString()}: ${failure.message}`,
           hint: "Asking earlier only makes the wait longer.",
@@ -269,7 +285,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
         });
       }
       const { promise, resolve, reject } = Promise.withResolvers<CertificateBundle>();
-      entry.waiting.push({ resolve, reject });
+      entry.waiting.push({ really, resolve, reject });
       wake();
       return promise;
     },

@@ -26,6 +26,8 @@ export interface AcmeOrder {
   /** ms since 1970. */
   expires: number | undefined;
   problem: AcmeProblem | undefined;
+  /** By which it is signed, when the CA has such (draft-ietf-acme-profiles §4). */
+  profile: string | undefined;
 }
 
 /** RFC 8555 §7.1.4. */
@@ -82,6 +84,7 @@ export function readOrder(data: unknown, url: string): AcmeOrder {
     certificateUrl: typeof data["certificate"] === "string" ? data["certificate"] : undefined,
     expires: Number.isFinite(expires) ? expires : undefined,
     problem: isRecord(data["error"]) ? readProblem(data["error"], 0) : undefined,
+    profile: typeof data["profile"] === "string" ? data["profile"].slice(0, 64) : undefined,
   };
 }
 

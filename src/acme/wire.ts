@@ -79,6 +79,8 @@ export interface AcmeWire {
   finalize(order: AcmeOrder, csrPem: string, signal?: AbortSignal): Promise<AcmeOrder>;
   /** Until it is neither `pending` nor `processing`. @throws GATEHOUSE_ACME_SLOW at the deadline */
   pollOrder(url: string, signal?: AbortSignal): Promise<AcmeOrder>;
+  /** Take a certificate back, in this account's name (RFC 8555 §7.6). @param reason  a number of RFC 5280 §5.3.1 */
+  revoke(certificatePem: string, reason: number, signal?: AbortSignal): Promise<void>;
   /** The chain of a valid order, as PEM: the preferred one when the CA offers it, else the CA's own choice. */
   certificate(
     order: AcmeOrder,
@@ -221,6 +223,13 @@ export function createAcmeWire(options: WireOptions): AcmeWire {
     pollOrder: (url, signal) =>
       poll("to sign", scopeOf(signal), pollDeadlineMs, (scope) => fetchOrder(url, scope), {
         isSettled: ({ status }) => status !== "pending" && status !== "processing",
+      }),
+
+    revoke: (certificatePem, reason, signal) =>
+      step("taking a certificate back", { ...scopeOf(signal), isSilenceFine: true }, async (client) => {
+        // The library's enum is of the same numbers, and exists in its types alone.
+        const why: object = { reason };
+        await client.revokeCertificate(certificatePem, why);
       }),
 
     certificate: (order, { preferredChain }, signal) =>

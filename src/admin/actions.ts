@@ -82,7 +82,81 @@ export interface RouterAnswer {
   checklist: Checklist;
 }
 
-export interface AdminActions {
+/** One step of an order that is under way, in words for a person. */
+export interface Step {
+  text: string;
+}
+
+export interface IssueWanted {
+  name: string;
+  /** Also when the one there is not due. */
+  force: boolean;
+  /** Also when a CA or our own count of its limits says later. */
+  really: boolean;
+  /** A rehearsal: the name is proved at the CA's staging, and nothing is signed. */
+  staging: boolean;
+}
+
+export interface IssueOutcome {
+  name: string;
+  /** `kept`: what is there is valid and not due. `rehearsed`: the CA's staging was satisfied with the name. */
+  outcome: "issued" | "kept" | "rehearsed";
+  /** Not of a rehearsal. */
+  issuer: string | undefined;
+  notAfter: number | undefined;
+}
+
+export interface RevokeOutcome {
+  name: string;
+  serial: string;
+  /** False where the CA keeps no list (the embedded one). */
+  isTold: boolean;
+  /** What follows: a new one, or none while it is disabled. */
+  next: "issued" | "failed" | "disabled";
+  problem: string | undefined;
+}
+
+export interface CleanupReport {
+  /** Names that the configuration no longer has, and how many files of each went (or would go). */
+  removed: readonly { name: string; files: number; notAfter: number | undefined }[];
+}
+
+/** A stored certificate; never its key. */
+export interface CertificateDetails {
+  status: CertificateStatus;
+  names: readonly string[];
+  ca: string;
+  serial: string;
+  chainPem: string;
+  issuedAt: number;
+  revokedAt: number | undefined;
+  /** How the CA was satisfied the last time. */
+  challenge: string | undefined;
+}
+
+export interface AccountReport {
+  ca: string;
+  url: string | undefined;
+  email: string | undefined;
+  /** Key of the state folder. */
+  place: string;
+  savedAt: number | undefined;
+}
+
+/** What the verbs about certificates ask. All may throw GATEHOUSE_CERTIFICATE_UNKNOWN_NAME. */
+export interface CertificateActions {
+  /** Steps come while it works. @throws what the CA or the scheduler said, with `notBefore` */
+  issue(wanted: IssueWanted, tell: (step: Step) => void): Promise<IssueOutcome>;
+  /** @param reason  a word of RFC 5280 §5.3.1, such as keyCompromise */
+  revoke(wanted: { name: string; reason: string }, tell: (step: Step) => void): Promise<RevokeOutcome>;
+  /** No further orders for this name until it is issued by hand; what is there serves on. */
+  disable(wanted: { name: string }): Promise<{ name: string; wasDisabled: boolean }>;
+  cleanup(wanted: { isRehearsal: boolean }): Promise<CleanupReport>;
+  show(wanted: { name: string }): Promise<CertificateDetails>;
+  accounts(wanted: { rollOver: boolean }): Promise<readonly AccountReport[]>;
+}
+
+export interface AdminActions extends CertificateActions {
   status(): Promise<StatusReport>;
   certificates(): Promise<readonly CertificateStatus[]>;
   health(): Promise<HealthReport>;
@@ -109,6 +183,12 @@ export const QUESTIONS = {
   router: "GET /v1/router",
   ddns: "GET /v1/ddns",
   updateDdns: "POST /v1/ddns",
+  issue: "POST /v1/issue",
+  revoke: "POST /v1/revoke",
+  disable: "POST /v1/disable",
+  cleanup: "POST /v1/cleanup",
+  show: "POST /v1/show",
+  accounts: "POST /v1/accounts",
 } as const satisfies Record<keyof AdminActions, string>;
 
 /** What went wrong, as it travels. */
@@ -116,4 +196,15 @@ export interface Failure {
   code: string;
   message: string;
   hint?: string | undefined;
+  /** ms since 1970. */
+  notBefore?: number | undefined;
 }
+
+/**
+ * A line of an answer that comes in steps (application/x-ndjson): steps and empty lines for as long as it takes, then a
+ * result or a failure, once.
+ */
+export type Told<T> = { step: Step } | { result: T } | { failure: Failure };
+
+/** An empty line this often says that the running one is still at it, ms. */
+export const SIGN_OF_LIFE_MS = 5_000;

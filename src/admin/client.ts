@@ -4,10 +4,20 @@
  * Never: prints.
  */
 import { request as httpRequest } from "node:http";
-import { ERROR_CODES, errorText, GatehouseError, type ErrorCode } from "../core/errors.ts";
-import { QUESTIONS, type AdminActions, type Failure } from "./actions.ts";
+import { ERROR_CODES, errorText, GatehouseError, isGatehouseError, type ErrorCode } from "../core/errors.ts";
+import { QUESTIONS, SIGN_OF_LIFE_MS, type AdminActions, type Failure, type Step, type Told } from "./actions.ts";
 
-export type { CertificateStatus, Checklist, DdnsReport, ForwardReport, RouterReport, StatusReport } from "./actions.ts";
+export type {
+  AccountReport,
+  CertificateDetails,
+  CertificateStatus,
+  Checklist,
+  DdnsReport,
+  ForwardReport,
+  IssueOutcome,
+  RouterReport,
+  StatusReport,
+} from "./actions.ts";
 
 /** The same questions that the server answers, from outside. */
 export type AdminClient = AdminActions;
@@ -33,59 +43,120 @@ export function createAdminClient(path: string): AdminClient {
     router: () => ask(path, QUESTIONS.router, ANSWER_WITHIN_MS),
     ddns: () => ask(path, QUESTIONS.ddns, ANSWER_WITHIN_MS),
     updateDdns: () => ask(path, QUESTIONS.updateDdns, RELOAD_WITHIN_MS),
+    issue: (wanted, tell) => askInSteps(path, QUESTIONS.issue, wanted, tell),
+    revoke: (wanted, tell) => askInSteps(path, QUESTIONS.revoke, wanted, tell),
+    disable: (wanted) => ask(path, QUESTIONS.disable, ANSWER_WITHIN_MS, wanted),
+    cleanup: (wanted) => ask(path, QUESTIONS.cleanup, RELOAD_WITHIN_MS, wanted),
+    show: (wanted) => ask(path, QUESTIONS.show, ANSWER_WITHIN_MS, wanted),
+    accounts: (wanted) => ask(path, QUESTIONS.accounts, RELOAD_WITHIN_MS, wanted),
   };
 }
 
-async function ask<T>(path: string, question: string, withinMs: number): Promise<T> {
-  const [method = "GET", url = "/"] = question.split(" ");
-  const { status, text } = await exchange(path, method, url, withinMs);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw senseless(path, cause);
-  }
+async function ask<T>(path: string, question: string, withinMs: number, body?: object): Promise<T> {
+  const { status, text } = await exchange({ path, question, body, withinMs });
+  const value = parsed(text, path);
   if (status === 200) return value as T;
   throw fromFailure(value, path);
 }
 
-function exchange(
-  path: string,
-  method: string,
-  url: string,
-  withinMs: number,
-): Promise<{ status: number; text: string }> {
+/** An order takes as long as it takes; what ends the wait is silence. */
+async function askInSteps<T>(path: string, question: string, body: object, tell: (step: Step) => void): Promise<T> {
+  let rest = "";
+  let last: Told<T> | undefined;
+  const take = (line: string): void => {
+    if (line === "") return;
+    const told = parsed(line, path) as Told<T>;
+    if ("step" in told) tell(told.step);
+    else last = told;
+  };
+  const onText = (text: string): void => {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop() ?? "";
+    lines.forEach(take);
+  };
+  const { status, text } = await exchange({ path, question, body, withinMs: 3 * SIGN_OF_LIFE_MS, onText });
+  if (status !== 200) throw fromFailure(parsed(text, path), path);
+  if (last !== undefined && "result" in last) return last.result;
+  throw fromFailure(last !== undefined && "failure" in last ? last.failure : undefined, path);
+}
+
+function parsed(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw senseless(path, cause);
+  }
+}
+
+interface Exchange {
+  path: string;
+  question: string;
+  body?: object | undefined;
+  /** For the whole of it, or between two pieces when they are wanted one by one. */
+  withinMs: number;
+  onText?: ((text: string) => void) | undefined;
+}
+
+function exchange({ path, question, body, withinMs, onText }: Exchange): Promise<{ status: number; text: string }> {
+  const [method = "GET", url = "/"] = question.split(" ");
+  const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
   return new Promise((resolve, reject) => {
-    const signal = AbortSignal.timeout(withinMs);
-    const fail = (error: NodeJS.ErrnoException): void => {
-      reject(signal.aborted ? tooLate(path, withinMs) : unreachable(path, error));
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(), withinMs);
+    const fail = (error: unknown): void => {
+      clearTimeout(timer);
+      if (isGatehouseError(error)) reject(error);
+      else reject(late.signal.aborted ? tooLate(path, withinMs) : unreachable(path, error as NodeJS.ErrnoException));
+    };
+    const headers = {
+      host: "gatehouse",
+      ...(bytes && { "content-type": "application/json", "content-length": bytes.length }),
     };
     const request = httpRequest(
-      { socketPath: path, method, path: url, headers: { host: "gatehouse" }, agent: false, signal },
+      { socketPath: path, method, path: url, headers, agent: false, signal: late.signal },
       (response) => {
-        const chunks: Buffer[] = [];
-        let bytes = 0;
+        let text = "";
+        let count = 0;
+        response.setEncoding("utf8");
         response.on("error", fail);
-        response.on("data", (chunk: Buffer) => {
-          bytes += chunk.length;
-          if (bytes > MAX_ANSWER_BYTES) response.destroy(new Error("the answer is too long"));
-          else chunks.push(chunk);
+        response.on("data", (piece: string) => {
+          count += piece.length;
+          if (count > MAX_ANSWER_BYTES) {
+            response.destroy(new Error("the answer is too long"));
+            return;
+          }
+          if (onText === undefined || response.statusCode !== 200) {
+            text += piece;
+            return;
+          }
+          timer.refresh();
+          try {
+            onText(piece);
+          } catch (error) {
+            fail(error);
+            response.destroy();
+          }
         });
         response.on("end", () => {
-          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString("utf8") });
+          clearTimeout(timer);
+          resolve({ status: response.statusCode ?? 0, text });
         });
       },
     );
     request.on("error", fail);
-    request.end();
+    request.end(bytes);
   });
 }
 
 function fromFailure(value: unknown, path: string): GatehouseError {
-  const { code, message, hint } = (value ?? {}) as Partial<Failure>;
+  const { code, message, hint, notBefore } = (value ?? {}) as Partial<Failure>;
   if (typeof code !== "string" || typeof message !== "string") return senseless(path, undefined);
   const known = code in ERROR_CODES ? (code as ErrorCode) : "GATEHOUSE_ADMIN_FAILED";
-  return new GatehouseError(known, { message, ...(typeof hint === "string" ? { hint } : {}) });
+  return new GatehouseError(known, {
+    message,
+    ...(typeof hint === "string" && { hint }),
+    ...(typeof notBefore === "number" && { notBefore }),
+  });
 }
 
 function unreachable(path: string, cause: NodeJS.ErrnoException): GatehouseError {

@@ -8,7 +8,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { errorText, GatehouseError, isGatehouseError } from "../core/errors.ts";
 import type { Logger } from "../observe/log.ts";
-import { QUESTIONS, type AdminActions, type Failure } from "./actions.ts";
+import { QUESTIONS, SIGN_OF_LIFE_MS, type AdminActions, type Failure, type Step, type Told } from "./actions.ts";
+import { flagIn, readBody, textIn } from "./bodies.ts";
 import { listenAlone } from "./socket-lock.ts";
 
 export interface AdminServer {
@@ -28,7 +29,7 @@ const ACTION_WITHIN_MS = 60_000;
 
 export function createAdminServer(options: { path: string; actions: AdminActions; log: Logger }): AdminServer {
   const { path, actions, log } = options;
-  const table = new Map<string, () => Promise<unknown>>([
+  const table = new Map<string, (body: unknown) => Promise<unknown>>([
     [QUESTIONS.status, () => actions.status()],
     [QUESTIONS.certificates, () => actions.certificates()],
     [QUESTIONS.health, () => actions.health()],
@@ -37,6 +38,30 @@ export function createAdminServer(options: { path: string; actions: AdminActions
     [QUESTIONS.router, () => actions.router()],
     [QUESTIONS.ddns, () => actions.ddns()],
     [QUESTIONS.updateDdns, () => actions.updateDdns()],
+    [QUESTIONS.disable, (body) => actions.disable({ name: textIn(body, "name") })],
+    [QUESTIONS.cleanup, (body) => actions.cleanup({ isRehearsal: flagIn(body, "isRehearsal") })],
+    [QUESTIONS.show, (body) => actions.show({ name: textIn(body, "name") })],
+    [QUESTIONS.accounts, (body) => actions.accounts({ rollOver: flagIn(body, "rollOver") })],
+  ]);
+  /** An order may take minutes: what happens is told as it happens. */
+  const long = new Map<string, (body: unknown, tell: (step: Step) => void) => Promise<unknown>>([
+    [
+      QUESTIONS.issue,
+      (body, tell) =>
+        actions.issue(
+          {
+            name: textIn(body, "name"),
+            force: flagIn(body, "force"),
+            really: flagIn(body, "really"),
+            staging: flagIn(body, "staging"),
+          },
+          tell,
+        ),
+    ],
+    [
+      QUESTIONS.revoke,
+      (body, tell) => actions.revoke({ name: textIn(body, "name"), reason: textIn(body, "reason") }, tell),
+    ],
   ]);
 
   const server = createServer(
@@ -48,8 +73,6 @@ export function createAdminServer(options: { path: string; actions: AdminActions
       keepAlive: false,
     },
     (request, response) => {
-      // No question has a body; what comes all the same is read and forgotten.
-      request.resume();
       request.on("error", () => {});
       response.on("error", () => {});
       void answer(request, response);
@@ -63,6 +86,12 @@ export function createAdminServer(options: { path: string; actions: AdminActions
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const question = `${request.method} ${(request.url ?? "").split("?", 1)[0]}`;
     try {
+      const body = await readBody(request);
+      const told = long.get(question);
+      if (told !== undefined) {
+        await tellSteps(response, (tell) => told(body, tell));
+        return;
+      }
       const action = table.get(question);
       if (action === undefined) {
         say(response, 404, {
@@ -72,7 +101,7 @@ export function createAdminServer(options: { path: string; actions: AdminActions
         });
         return;
       }
-      say(response, 200, await withDeadline(action()));
+      say(response, 200, await withDeadline(action(body)));
     } catch (error) {
       const failure = failureOf(error);
       log.warn({ event: "admin.failed", question: question.slice(0, 100), err: error }, "an admin question failed");
@@ -120,12 +149,36 @@ async function withDeadline(action: Promise<unknown>): Promise<unknown> {
 }
 
 function failureOf(error: unknown): Failure {
-  if (isGatehouseError(error)) return { code: error.code, message: error.message, hint: error.hint };
+  if (isGatehouseError(error)) {
+    const { code, message, hint, notBefore } = error;
+    return { code, message, hint, notBefore };
+  }
   return {
     code: "GATEHOUSE_ADMIN_FAILED",
     message: `Gatehouse could not answer: ${errorText(error)}`,
     hint: "Its log has the whole story at this moment.",
   };
+}
+
+/** Whoever asked may leave: the work goes on. */
+async function tellSteps(
+  response: ServerResponse,
+  work: (tell: (step: Step) => void) => Promise<unknown>,
+): Promise<void> {
+  response.writeHead(200, { "content-type": "application/x-ndjson", connection: "close" });
+  const tell = (told: Told<unknown>): void => {
+    if (response.writable) response.write(`${JSON.stringify(told)}\n`);
+  };
+  const alive = setInterval(() => response.writable && response.write("\n"), SIGN_OF_LIFE_MS);
+  alive.unref();
+  try {
+    tell({ result: await work((step) => tell({ step })) });
+  } catch (error) {
+    tell({ failure: failureOf(error) });
+  } finally {
+    clearInterval(alive);
+    response.end();
+  }
 }
 
 function say(response: ServerResponse, status: number, value: unknown): void {

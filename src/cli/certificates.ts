@@ -16,7 +16,7 @@ const STYLES: Record<CertificateStatus["state"], Style> = {
 };
 
 /** What has none comes first: it has no time left at all. */
-const byTimeLeft = (a: CertificateStatus, b: CertificateStatus): number =>
+export const byTimeLeft = (a: CertificateStatus, b: CertificateStatus): number =>
   (a.notAfter ?? 0) - (b.notAfter ?? 0) || (a.name < b.name ? -1 : 1);
 
 export async function listCertificates(client: AdminClient, json: boolean, terminal: Terminal): Promise<number> {
@@ -30,7 +30,7 @@ export async function listCertificates(client: AdminClient, json: boolean, termi
     terminal.err.write("no certificates: the configuration has no sites\n");
     return 0;
   }
-  const head = ["NAME", "STATE", "ISSUER", "EXPIRES", "RENEWS IN", "NEXT TRY", "LAST ERROR"];
+  const head = ["NAME", "STATE", "ISSUER", "PROFILE", "EXPIRES", "RENEWS IN", "NEXT TRY", "LAST ERROR"];
   const rows = certificates.map((one) => row(one, now));
   terminal.out.write(table(terminal.out, head, rows));
   return 0;
@@ -40,16 +40,29 @@ function row(one: CertificateStatus, now: number): Cell[] {
   const left = one.notAfter === undefined ? undefined : one.notAfter - now;
   return [
     one.name,
-    { text: one.state, style: STYLES[one.state] },
+    stateOf(one),
     one.issuer ?? "-",
+    one.profile ?? "-",
     left === undefined ? "-" : `${day(one.notAfter)} (${left > 0 ? span(left) : `${span(-left)} ago`})`,
-    one.nextTry === undefined ? "-" : one.nextTry <= now ? "now" : span(one.nextTry - now),
+    renewsIn(one, now),
     minute(one.nextTry),
     one.lastError === undefined ? "-" : `${one.lastError} (${one.consecutiveFailures} in a row)`,
   ];
 }
 
-function asJson(one: CertificateStatus, now: number): Record<string, unknown> {
+function stateOf({ state, isDisabled, isRevoked }: CertificateStatus): Cell {
+  if (isDisabled) return { text: `${state}, disabled`, style: "yellow" };
+  return isRevoked ? { text: "revoked", style: "red" } : { text: state, style: STYLES[state] };
+}
+
+/** What is due waits only for its next try. */
+function renewsIn({ renewAt, nextTry }: CertificateStatus, now: number): string {
+  if (nextTry === undefined) return "-";
+  const at = renewAt ?? nextTry;
+  return at <= now ? "now" : span(at - now);
+}
+
+export function asJson(one: CertificateStatus, now: number): Record<string, unknown> {
   return {
     name: one.name,
     state: one.state,
@@ -61,8 +74,20 @@ function asJson(one: CertificateStatus, now: number): Record<string, unknown> {
     secondsToRenewal: secondsFrom(now, one.nextTry),
     lastError: one.lastError ?? null,
     consecutiveFailures: one.consecutiveFailures,
+    profile: one.profile ?? null,
+    renewAt: isoTime(one.renewAt) ?? null,
+    lastFailure: one.lastFailure === undefined ? null : failureJson(one.lastFailure),
+    isRevoked: one.isRevoked,
+    isDisabled: one.isDisabled,
   };
 }
+
+const failureJson = ({ code, hint, at, notBefore }: NonNullable<CertificateStatus["lastFailure"]>) => ({
+  code,
+  hint: hint ?? null,
+  at: isoTime(at),
+  notBefore: isoTime(notBefore) ?? null,
+});
 
 const secondsFrom = (now: number, then: number | undefined): number | null =>
   then === undefined ? null : Math.round((then - now) / 1000);

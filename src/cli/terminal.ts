@@ -46,5 +46,6 @@ export function reportError(terminal: Terminal, error: unknown): number {
   const isList = error.message.includes("\n");
   err.write(isList ? `${lead}\n${harmless(error.message)}\n` : `${lead} ${harmless(error.message)}\n`);
   if (error.hint !== undefined) err.write(`${harmless(error.hint)}\n`);
+  if (error.notBefore !== undefined) err.write(`next allowed at ${isoTime(error.notBefore)}\n`);
   return exitCodeOf(error.code);
 }

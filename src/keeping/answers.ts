@@ -5,6 +5,7 @@
  */
 import {
   type AdminActions,
+  type CertificateActions,
   type CompanionActions,
   countStates,
   type LastReload,
@@ -27,10 +28,11 @@ export interface AnswerSources {
   reload(reason: string): Promise<void>;
 }
 
-export function createAnswers(sources: AnswerSources): Omit<AdminActions, keyof CompanionActions> {
+export function createAnswers(
+  sources: AnswerSources,
+): Omit<AdminActions, keyof CompanionActions | keyof CertificateActions | "certificates"> {
   const { version, startedAt, serving } = sources;
   return {
-    certificates: async () => sources.certificates(),
     health: async () => {
       const problems = [
         ...(sources.isDraining() ? ["Gatehouse is draining"] : []),

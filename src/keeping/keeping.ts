@@ -22,8 +22,11 @@ import { createBundleStore } from "../storage/bundles.ts";
 import { createFileStorage } from "../storage/files.ts";
 import { createAnswers } from "./answers.ts";
 import type { Companion } from "./companion.ts";
+import { createDesk } from "./desk.ts";
+import { createDisabledNames } from "./disabled.ts";
 import { tlsNames } from "./ports.ts";
 import { createReloading } from "./reloading.ts";
+import { createSteps } from "./steps.ts";
 
 export interface KeepingOptions {
   log: Logger;
@@ -74,13 +77,15 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
   );
   const challenges = createChallenges({ storage, clock: systemClock });
   const alpn = createAlpnChallenges({ storage, clock: systemClock });
+  const disabled = await createDisabledNames(storage);
+  const steps = createSteps(log);
   const issuingFor = (wanted: Config) =>
     createIssuing(wanted, {
       storage,
       bundles,
       challenges,
       alpn,
-      log,
+      log: steps.log,
       metrics,
       version,
       onIssued(bundle) {
@@ -89,6 +94,18 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       },
     });
   let scheduler = issuingFor(first);
+  const orderFor = (wanted: Config): void => scheduler.setNames(namesOf(wanted).filter((name) => !disabled.has(name)));
+  const desk = createDesk({
+    storage,
+    bundles,
+    disabled,
+    steps,
+    log,
+    issuing: () => scheduler,
+    names: () => namesOf(config),
+    keep: () => new Set([...namesOf(config), ...[...config.sites, ...config.quarantined].map(({ name }) => name)]),
+    onNames: () => orderFor(config),
+  });
   const reloading = createReloading({ load: options.load, swap, log, metrics, clock: systemClock });
   let closeAdmin: () => Promise<void> = async () => {};
 
@@ -131,7 +148,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       await scheduler.stop();
       scheduler = issuingFor(next);
     }
-    scheduler.setNames(namesOf(next));
+    orderFor(next);
     await tellCompanions();
     const keys = [
       ...(next.state === last.state ? [] : ["state"]),
@@ -208,6 +225,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
           lastReload: () => reloading.last(),
           reload: (reason) => reloading.reload(reason),
         }),
+        ...desk,
         ...options.actions,
       };
       const admin = createAdminServer({ path: first.admin, actions, log });
@@ -224,7 +242,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       isListening = true;
       sayQuarantined(first);
       metrics.reload(true);
-      scheduler.setNames(namesOf(first));
+      orderFor(first);
       await tellCompanions();
       log.info(
         {

@@ -32,6 +32,10 @@ export interface CertificateBundle {
   ca: string;
   /** When it was stored, ms since 1970. */
   issuedAt: number;
+  /** The kind of certificate, when the CA said which (draft-ietf-acme-profiles). */
+  profile?: string | undefined;
+  /** When we asked the CA to take it back, ms since 1970. */
+  revokedAt?: number | undefined;
 }
 
 export interface BundleStore {
@@ -51,6 +55,8 @@ export interface BundleStore {
   save(bundle: CertificateBundle): Promise<void>;
   /** Names that something is stored for, whole or not; sorted. */
   list(): Promise<string[]>;
+  /** Key, certificate and all generations; the number of files. */
+  remove(name: string): Promise<number>;
 }
 
 const ROOT = "certs";
@@ -74,6 +80,8 @@ interface Meta {
   name: string;
   ca: string;
   issuedAt: number;
+  profile?: string | undefined;
+  revokedAt?: number | undefined;
   sha256: { key: string; chain: string };
 }
 
@@ -128,6 +136,8 @@ export function createBundleStore(
         name: bundle.name,
         ca: bundle.ca,
         issuedAt: bundle.issuedAt,
+        profile: bundle.profile,
+        revokedAt: bundle.revokedAt,
         sha256: { key: sha256(bundle.keyPem), chain: sha256(bundle.chainPem) },
         // For people who look into the folder; loading asks the leaf.
         ...check.facts,
@@ -151,6 +161,12 @@ export function createBundleStore(
         .filter(isKeyPart)
         .map((part) => part.replaceAll("_", ":"))
         .sort();
+    },
+
+    async remove(name) {
+      const keys = await storage.list(folderOf(name));
+      for (const key of keys) await storage.remove(key);
+      return keys.length;
     },
   };
 }
@@ -209,7 +225,9 @@ async function readGeneration(storage: Storage, folder: string, generation: stri
     if (sha256(chainPem) !== meta.sha256.chain) return { reason: "chain.pem is not what was written" };
     const check = checkBundle(name, keyPem, chainPem);
     if ("reason" in check) return check;
-    return { bundle: { name, keyPem, chainPem, ca: meta.ca, issuedAt: meta.issuedAt, ...check.facts } };
+    const { ca, issuedAt, profile, revokedAt } = meta;
+    const said = { ...(profile !== undefined && { profile }), ...(revokedAt !== undefined && { revokedAt }) };
+    return { bundle: { name, keyPem, chainPem, ca, issuedAt, ...said, ...check.facts } };
   } catch (error) {
     return error instanceof Error ? { reason: error.message, error } : { reason: errorText(error) };
   }

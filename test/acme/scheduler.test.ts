@@ -34,6 +34,7 @@ async function makeWorld(t: TestContext, life = 90 * DAY) {
     load: (name) => Promise.resolve(stored.get(name)),
     save: (bundle) => Promise.resolve(void stored.set(bundle.name, bundle)),
     list: () => Promise.resolve([...stored.keys()]),
+    remove: (name) => Promise.resolve(Number(stored.delete(name))),
   };
   const { log, lines } = memoryLog();
   const calls: Call[] = [];

@@ -6,6 +6,10 @@ import { NO_DDNS } from "../../src/network/ddns-report.ts";
 
 const HOUR = 3_600_000;
 
+const ordinary = { profile: undefined, lastFailure: undefined, isRevoked: false, isDisabled: false };
+
+const nobody = () => Promise.reject(new Error("not asked in this test"));
+
 export function adminActions(special: Partial<AdminActions> = {}): AdminActions {
   const now = Date.now();
   return {
@@ -48,6 +52,8 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
           nextTry: now + 20 * 24 * HOUR + HOUR / 2,
           lastError: undefined,
           consecutiveFailures: 0,
+          ...ordinary,
+          renewAt: now + 20 * 24 * HOUR + HOUR / 2,
         },
         {
           name: "new.example.org",
@@ -58,6 +64,8 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
           nextTry: now + HOUR / 2,
           lastError: "no answer on port 80\u001b[2J; forward it",
           consecutiveFailures: 3,
+          ...ordinary,
+          renewAt: undefined,
         },
         {
           name: "late.example.org",
@@ -68,6 +76,8 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
           nextTry: now - 1_000,
           lastError: "refused",
           consecutiveFailures: 9,
+          ...ordinary,
+          renewAt: now - 31 * 24 * HOUR,
         },
       ]),
     health: () => Promise.resolve({ ok: true, problems: [] }),
@@ -143,6 +153,12 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
       }),
     ddns: () => Promise.resolve(NO_DDNS),
     updateDdns: () => Promise.resolve(NO_DDNS),
+    issue: nobody,
+    revoke: nobody,
+    disable: nobody,
+    cleanup: nobody,
+    show: nobody,
+    accounts: nobody,
     ...special,
   };
 }

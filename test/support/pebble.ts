@@ -40,6 +40,8 @@ export interface Pebble {
   address: string;
   /** The root that signs the certificates it issues; another one after each restart. From 1 on: alternate ones. */
   rootPem(index?: number): Promise<string>;
+  /** What it says of a certificate that it signed: `Valid` or `Revoked`. */
+  statusOf(serial: string): Promise<string>;
   /** What to trust for its own HTTPS. */
   caPem: string;
   /** Orders made since its start. */
@@ -134,6 +136,10 @@ export async function startPebble(
     address,
     caPem: ca.caPem,
     rootPem: (index = 0) => fetchText(`https://127.0.0.1:${managementPort}/roots/${index}`, ca.caPem),
+    statusOf: async (serial) => {
+      const text = await fetchText(`https://127.0.0.1:${managementPort}/cert-status-by-serial/${serial}`, ca.caPem);
+      return (JSON.parse(text) as { Status: string }).Status;
+    },
     orders: () => orders,
     log: () => log,
     stop,
