@@ -17,6 +17,7 @@ import { createRouterKeeping } from "./keeping/router.ts";
 import type { Logger } from "./observe/log.ts";
 import { systemClock } from "./core/time.ts";
 import { createMetrics } from "./observe/metrics.ts";
+import { createNotifier } from "./observe/notify.ts";
 import { createServing } from "./serving.ts";
 import { createFallback } from "./tls/fallback.ts";
 import { createTicketKeys } from "./tls/tickets.ts";
@@ -50,6 +51,7 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
   // Rooms that run beside the serving come here, in the order in which they should hear of a configuration.
   const ports = createPorts({ log, bundle: (name) => keeping.bundle(name) });
   metrics.watchPorts(() => ports.report());
+  const notifier = createNotifier({ log, clock: systemClock, onSent: metrics.messageSent });
   const router = createRouterKeeping({ log, metrics, addresses: () => serving.addresses() });
   const ddns = createDdnsKeeping({ log, metrics, routerAddress: () => router.externalAddress() });
   const companions: Companion[] = [ports, router.companion, ddns.companion];
@@ -59,6 +61,7 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
     load,
     metrics,
     companions,
+    notifier,
     actions: { forwards: async () => ports.report(), ...router.actions, ...ddns.actions },
   });
   const tickets = createTicketKeys({ onRotate: (keys) => serving.setTicketKeys(keys) });

@@ -43,7 +43,8 @@ export interface Meaning {
   hint: string;
 }
 
-const PROBLEM_WORDS: Readonly<Record<string, Meaning>> = {
+/** docs/errors.md has the same table; a test compares the two. */
+export const PROBLEM_WORDS: Readonly<Record<string, Meaning>> = {
   rateLimited: {
     code: "GATEHOUSE_ACME_RATE_LIMITED",
     message: "the CA's rate limit is reached",

@@ -4,6 +4,7 @@
  * Never: answers one: edge.ts knows, the server carries, the client asks.
  */
 import type { CertificateStatus } from "../acme/certificate-status.ts";
+import type { TestResult } from "../observe/notify.ts";
 import type { SiteConfig } from "../config/model.ts";
 import type { ForwardReport } from "../forward/forwards.ts";
 import type { DdnsReport } from "../network/ddns-report.ts";
@@ -157,6 +158,8 @@ export interface CertificateActions {
 }
 
 export interface AdminActions extends CertificateActions {
+  /** One message to each receiver of alerts, now and once. */
+  testNotify(): Promise<readonly TestResult[]>;
   status(): Promise<StatusReport>;
   certificates(): Promise<readonly CertificateStatus[]>;
   health(): Promise<HealthReport>;
@@ -189,6 +192,7 @@ export const QUESTIONS = {
   cleanup: "POST /v1/cleanup",
   show: "POST /v1/show",
   accounts: "POST /v1/accounts",
+  testNotify: "POST /v1/notify/test",
 } as const satisfies Record<keyof AdminActions, string>;
 
 /** What went wrong, as it travels. */

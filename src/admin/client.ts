@@ -48,6 +48,7 @@ export function createAdminClient(path: string): AdminClient {
     disable: (wanted) => ask(path, QUESTIONS.disable, ANSWER_WITHIN_MS, wanted),
     cleanup: (wanted) => ask(path, QUESTIONS.cleanup, RELOAD_WITHIN_MS, wanted),
     show: (wanted) => ask(path, QUESTIONS.show, ANSWER_WITHIN_MS, wanted),
+    testNotify: () => ask(path, QUESTIONS.testNotify, RELOAD_WITHIN_MS),
     accounts: (wanted) => ask(path, QUESTIONS.accounts, RELOAD_WITHIN_MS, wanted),
   };
 }

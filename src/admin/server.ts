@@ -38,6 +38,7 @@ export function createAdminServer(options: { path: string; actions: AdminActions
     [QUESTIONS.router, () => actions.router()],
     [QUESTIONS.ddns, () => actions.ddns()],
     [QUESTIONS.updateDdns, () => actions.updateDdns()],
+    [QUESTIONS.testNotify, () => actions.testNotify()],
     [QUESTIONS.disable, (body) => actions.disable({ name: textIn(body, "name") })],
     [QUESTIONS.cleanup, (body) => actions.cleanup({ isRehearsal: flagIn(body, "isRehearsal") })],
     [QUESTIONS.show, (body) => actions.show({ name: textIn(body, "name") })],

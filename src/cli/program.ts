@@ -7,7 +7,7 @@ import { Command, CommanderError } from "commander";
 import { EXIT, EXIT_HELP } from "./exit-codes.ts";
 import { reportError, type Terminal } from "./terminal.ts";
 import { createVerbs, dressed, examples, helpTexts } from "./verbs.ts";
-import { declareCertificateVerbs } from "./verbs-certificates.ts";
+import { declareCertificateVerbs, declareNotifyVerbs } from "./verbs-certificates.ts";
 import { declareDdnsVerbs } from "./verbs-ddns.ts";
 import { declarePortVerbs } from "./verbs-ports.ts";
 import { declareRouterVerbs } from "./verbs-router.ts";
@@ -37,6 +37,7 @@ export function createProgram(terminal: Terminal, version: string): Program {
   declarePortVerbs(verbs);
   declareRouterVerbs(verbs);
   declareDdnsVerbs(verbs);
+  declareNotifyVerbs(verbs);
 
   return {
     async run(args) {

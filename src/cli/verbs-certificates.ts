@@ -157,4 +157,25 @@ export function declareCertificateVerbs(verbs: Verbs): void {
   );
 }
 
+export function declareNotifyVerbs(verbs: Verbs): void {
+  const { terminal, client } = verbs;
+  const notify = verbs.group({
+    name: "notify",
+    about: "Alerts: who is told when something needs a person.",
+    examples: ["gatehouse notify test", "gatehouse notify test --json"],
+  });
+  notify.verb(
+    {
+      name: "test",
+      about: "Send a message to everybody under notify: in the configuration; exits 1 when one does not arrive.",
+      examples: ["gatehouse notify test", "gatehouse notify test --json"],
+      takes: ["admin", "json"],
+    },
+    async (flags) => {
+      const { testNotify } = await import("./notify.ts");
+      return testNotify(await client(flags), flags.json === true, terminal);
+    },
+  );
+}
+
 const orderFlags = (flags: Flags) => ({ staging: flags["staging"] === true, really: flags["really"] === true });

@@ -3,6 +3,7 @@
  * Owns: the shape that the other rooms may know (as types alone).
  * Never: parses; `schema` makes these, `load` finds and freezes them.
  */
+import type { NotifyConfig } from "./notify.ts";
 
 /** Where a listener waits. `fd` takes a socket that systemd opened. */
 export type ListenAddress = { host: string | undefined; port: number } | { fd: number };
@@ -274,6 +275,7 @@ export interface Config {
   proxyProtocolFrom: readonly string[];
   limits: LimitsConfig;
   drainMs: number;
+  notify: NotifyConfig;
   metrics: { listen: ListenAddress } | undefined;
   log: { level: "trace" | "debug" | "info" | "warn" | "error"; access: boolean; pretty: "auto" | boolean };
 }

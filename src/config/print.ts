@@ -11,6 +11,7 @@ import { limitsOut } from "./limits.ts";
 import { dnsOut } from "./resolve-dns.ts";
 import { routerOut } from "./router.ts";
 import type { AcmeConfig, Config, RouteConfig, SiteConfig, TargetConfig } from "./model.ts";
+import { notifyOut } from "./notify.ts";
 import { portOut } from "./ports.ts";
 
 export type WrittenConfig = Readonly<Record<string, unknown>>;
@@ -36,6 +37,7 @@ export function writtenOut(config: Config, references: ReadonlyMap<string, strin
       config.ports.length === 0
         ? undefined
         : Object.fromEntries(config.ports.map((port) => [port.key, defined(portOut(port))])),
+    notify: notifyOut(config.notify, hide),
     metrics: metrics && { listen: listenText(metrics.listen) },
     log: {
       level: log.level,

@@ -11,6 +11,7 @@ import type { Judged } from "./judge.ts";
 import { resolveRouter } from "./router.ts";
 import { resolveLimits } from "./limits.ts";
 import type { AcmeConfig, Config, ListenAddress, SiteConfig } from "./model.ts";
+import { resolveNotify } from "./notify.ts";
 import { resolvePorts } from "./ports.ts";
 import { type Warn, resolveAcme } from "./resolve-acme.ts";
 import { chooseProvider, resolveDns } from "./resolve-dns.ts";
@@ -77,6 +78,7 @@ export async function resolveConfig(
       proxyProtocolFrom: [...new Set(declared.proxyProtocolFrom.flat())],
       limits: resolveLimits(declared.limits, resolver.below(["limits"]), warn),
       drainMs: declared.drain,
+      notify: await resolveNotify(declared.notify, resolver.below(["notify"])),
       metrics: declared.metrics,
       log: {
         level: declared.log.level,

@@ -23,6 +23,7 @@ import {
   text,
 } from "./leaves.ts";
 import { limitsSchema } from "./limits.ts";
+import { notifySchema } from "./notify.ts";
 import { portsSchema, proxyProtocol, readPortTarget } from "./ports.ts";
 import { headerRefusal, prefixRefusal, readRedirect, readTarget } from "./readings.ts";
 import { routerSchema } from "./router.ts";
@@ -225,6 +226,7 @@ export const configSchema = z.strictObject({
   ...ddnsSchemas,
   sites: z.record(z.string(), siteSchema).meta({ description: "Host name: target, or a block of keys." }),
   ports: portsSchema,
+  notify: notifySchema,
   metrics: optionalBlock("Prometheus metrics, on a listener of their own; left out, there is none.", {
     listen: leaf({ doc: "Where to listen.", example: "127.0.0.1:9145", json: LISTEN_JSON }, readListenAddress),
   }),

@@ -30,7 +30,7 @@ export interface AnswerSources {
 
 export function createAnswers(
   sources: AnswerSources,
-): Omit<AdminActions, keyof CompanionActions | keyof CertificateActions | "certificates"> {
+): Omit<AdminActions, keyof CompanionActions | keyof CertificateActions | "certificates" | "testNotify"> {
   const { version, startedAt, serving } = sources;
   return {
     health: async () => {

@@ -18,13 +18,15 @@ import { createIssuing, issuingFacts, localRootFile } from "../issuing.ts";
 import { createObserveServer, type ObserveServer } from "../observe/health.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
+import type { Notifier } from "../observe/notify.ts";
 import { createBundleStore } from "../storage/bundles.ts";
 import { createFileStorage } from "../storage/files.ts";
 import { createAnswers } from "./answers.ts";
 import type { Companion } from "./companion.ts";
 import { createDesk } from "./desk.ts";
 import { createDisabledNames } from "./disabled.ts";
-import { tlsNames } from "./ports.ts";
+import { createGuardian } from "./guardian.ts";
+import { namesInFile, namesOf, ownNames } from "./names.ts";
 import { createReloading } from "./reloading.ts";
 import { createSteps } from "./steps.ts";
 
@@ -36,6 +38,8 @@ export interface KeepingOptions {
   load(): Promise<Config>;
   /** Built by edge, told in this order. */
   companions: readonly Companion[];
+  /** Told of what needs a person. */
+  notifier: Notifier;
   /** Answers of the companions, beside those that every Gatehouse gives. */
   actions: CompanionActions;
 }
@@ -58,7 +62,7 @@ interface Observing {
 
 /** @throws GATEHOUSE_STORAGE_FAILED */
 export async function createKeeping(first: Config, options: KeepingOptions): Promise<Keeping> {
-  const { log, version, metrics, companions } = options;
+  const { log, version, metrics, companions, notifier } = options;
   const startedAt = systemClock.now();
   let config = first;
   let serving: Serving | undefined;
@@ -78,7 +82,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
   const challenges = createChallenges({ storage, clock: systemClock });
   const alpn = createAlpnChallenges({ storage, clock: systemClock });
   const disabled = await createDisabledNames(storage);
-  const steps = createSteps(log);
+  const steps = createSteps(log, () => guardian.lookSoon());
   const issuingFor = (wanted: Config) =>
     createIssuing(wanted, {
       storage,
@@ -103,11 +107,27 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     log,
     issuing: () => scheduler,
     names: () => namesOf(config),
-    keep: () => new Set([...namesOf(config), ...[...config.sites, ...config.quarantined].map(({ name }) => name)]),
+    keep: () => namesInFile(config),
     onNames: () => orderFor(config),
   });
   const reloading = createReloading({ load: options.load, swap, log, metrics, clock: systemClock });
+  await notifier.remember({ load: () => storage.read(TOLD), save: (text) => storage.write(TOLD, text) });
   let closeAdmin: () => Promise<void> = async () => {};
+  const guardian = createGuardian({
+    log,
+    clock: systemClock,
+    metrics,
+    notifier,
+    rules: () => config.notify,
+    certificates: () => desk.certificates(),
+    served: () => ownNames(config),
+    listener() {
+      const [bound] = serving?.addresses().https ?? [];
+      return bound && { ...bound, proxyProtocolFrom: config.proxyProtocolFrom };
+    },
+    bundle: (name) => bundles.load(name),
+    restore: (bundle) => serving?.setBundle(bundle),
+  });
 
   /** Opens what is asked for when it is another one; closing the old and taking the new is the second step. */
   async function openObserving(wanted: ListenAddress | undefined): Promise<Observing | undefined> {
@@ -144,6 +164,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     const last = config;
     config = next;
     sayQuarantined(next);
+    notifier.apply(next.notify);
     if (!isDeepStrictEqual(issuingFacts(next), issuingFacts(last))) {
       await scheduler.stop();
       scheduler = issuingFor(next);
@@ -226,6 +247,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
           reload: (reason) => reloading.reload(reason),
         }),
         ...desk,
+        testNotify: () => notifier.test(),
         ...options.actions,
       };
       const admin = createAdminServer({ path: first.admin, actions, log });
@@ -241,9 +263,11 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       }
       isListening = true;
       sayQuarantined(first);
+      notifier.apply(first.notify);
       metrics.reload(true);
       orderFor(first);
       await tellCompanions();
+      guardian.start();
       log.info(
         {
           event: "edge.ready",
@@ -260,6 +284,8 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
 
     async drain(drainServing) {
       isDraining = true;
+      guardian.stop();
+      notifier.stop();
       await reloading.settled();
       const stopCompanions = companions.map((companion) => attempt(companion.name, () => companion.stop()));
       await Promise.all([drainServing(), scheduler.stop(), ...stopCompanions]);
@@ -268,9 +294,5 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
   };
 }
 
-/** Who needs a certificate: the sites, and the ports that end TLS. */
-const namesOf = (config: Config): string[] => [...new Set([...ownNames(config.sites), ...tlsNames(config.ports)])];
-
-/** Of a site whose TLS goes through, the machine behind it has the certificate. */
-const ownNames = (sites: Config["sites"]): string[] =>
-  sites.flatMap(({ name, passthrough }) => (passthrough === undefined ? [name] : []));
+/** What was told to people and is not over yet. */
+const TOLD = "notify/open.json";

@@ -14,20 +14,28 @@ export interface Steps {
   listen(name: string, tell: (step: Step) => void): () => void;
 }
 
+const ENDS: ReadonlySet<string> = new Set(["certificate.issued", "certificate.failed"]);
+
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Orders run one at a time: a line without a name is of the one that is under way. */
-export function createSteps(log: Logger): Steps {
+/**
+ * Orders run one at a time: a line without a name is of the one that is under way.
+ *
+ * @param onEnd  an order came to an end, well or not
+ */
+export function createSteps(log: Logger, onEnd: () => void): Steps {
   const listeners = new Set<(fields: Fields, message: string) => void>();
   const telling =
-    (level: "info" | "warn") =>
+    (level: "info" | "warn" | "error") =>
     (fields: Fields, message: string): void => {
       log[level](fields, message);
       for (const listen of listeners) listen(fields, message);
+      if (ENDS.has(String(fields["event"]))) onEnd();
     };
   const through = Object.create(log) as Logger;
   through.info = telling("info") as Logger["info"];
   through.warn = telling("warn") as Logger["warn"];
+  through.error = telling("error") as Logger["error"];
   return {
     log: through,
     listen(name, tell) {

@@ -167,6 +167,29 @@ export const CATALOG = {
     labels: ["name"],
     workers: "max",
   },
+  gatehouse_acme_next_try_timestamp_seconds: {
+    kind: "gauge",
+    help: "When the next order is planned for a name; in the past when it is due and waits its turn.",
+    labels: ["name"],
+    workers: "first",
+  },
+  gatehouse_certificate_served_ok: {
+    kind: "gauge",
+    help: "1 when the last handshake with our own listener showed the stored certificate, in date and with its chain; else 0.",
+    labels: ["name"],
+    workers: "first",
+  },
+  gatehouse_certificate_checked_timestamp_seconds: {
+    kind: "gauge",
+    help: "When that handshake was.",
+    labels: ["name"],
+    workers: "first",
+  },
+  gatehouse_notify_messages_total: {
+    kind: "counter",
+    help: "Messages to people, by how they were sent and whether they arrived.",
+    labels: ["kind", "outcome"],
+  },
   gatehouse_config_last_reload_successful: {
     kind: "gauge",
     help: "1 when the configuration on disk was taken at the last start or reload, 0 when it was refused.",

@@ -42,6 +42,9 @@ export interface Metrics extends RouterMetrics, DdnsMetrics {
   /** `reason` is one of a few words of ours, such as a problem type; past forty they fold into `_other`. */
   acmeOrder(outcome: "success" | "failure", reason: string): void;
   acmeConsecutiveFailures(name: string, count: number): void;
+  /** Asked at each scrape for what the guardian knows of each name. */
+  watchCertificates(read: () => Iterable<CertificateSample>): void;
+  messageSent(kind: "webhook" | "mail", outcome: "ok" | "failed"): void;
   reload(ok: boolean): void;
   /** Asked at each scrape for forwarded ports and passthrough sites; their keys come from the configuration. */
   watchPorts(read: () => Iterable<PortSample>): void;
@@ -52,6 +55,14 @@ export interface Metrics extends RouterMetrics, DdnsMetrics {
   families(): Promise<Families>;
   /** The text of /metrics and its content type; `others` are the numbers of other processes, added to these. */
   scrape(others?: readonly Families[]): Promise<{ contentType: string; body: string }>;
+}
+
+/** Times in ms since 1970. */
+export interface CertificateSample {
+  name: string;
+  nextTry: number | undefined;
+  /** Of its last handshake. */
+  served: { ok: boolean; at: number } | undefined;
 }
 
 export interface PortSample {
@@ -95,6 +106,10 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
   exposePorts(registry, function* () {
     for (const read of portReaders) yield* read();
   });
+  const certificateReaders: (() => Iterable<CertificateSample>)[] = [];
+  exposeCertificates(registry, function* () {
+    for (const read of certificateReaders) yield* read();
+  });
   const open = tallyOf("gatehouse_connections_open");
   const rejected = tallyOf("gatehouse_connections_rejected_total");
   const handshakes = tallyOf("gatehouse_tls_handshakes_total");
@@ -103,6 +118,7 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
   const renewal = tallyOf("gatehouse_tls_certificate_renewal_timestamp_seconds");
   const orders = tallyOf("gatehouse_acme_orders_total");
   const failures = tallyOf("gatehouse_acme_consecutive_failures");
+  const messages = tallyOf("gatehouse_notify_messages_total");
   const reloadOk = tallyOf("gatehouse_config_last_reload_successful");
   const reloadAt = tallyOf("gatehouse_config_last_reload_success_timestamp_seconds");
   const workersServing = tallyOf("gatehouse_workers_serving");
@@ -182,6 +198,10 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
       reloadOk.set([], [], ok ? 1 : 0);
       if (ok) reloadAt.set([], [], clock.now() / 1000);
     },
+    watchCertificates(read) {
+      certificateReaders.push(read);
+    },
+    messageSent: (kind, outcome) => messages.add(["kind", "outcome"], [kind, outcome]),
     watchPorts(read) {
       portReaders.push(read);
     },
@@ -259,4 +279,18 @@ function exposePorts(registry: Registry, read: () => Iterable<PortSample>): void
       yield { labels: { port: key, direction: "out" }, value: bytesOut };
     }
   });
+}
+
+function exposeCertificates(registry: Registry, read: () => Iterable<CertificateSample>): void {
+  const expose = (name: MetricName, valueOf: (sample: CertificateSample) => number | undefined): void =>
+    exposeFamily(registry, name, function* () {
+      for (const sample of read()) {
+        const value = valueOf(sample);
+        if (value !== undefined) yield { labels: { name: sample.name }, value };
+      }
+    });
+  const seconds = (ms: number | undefined): number | undefined => ms && ms / 1000;
+  expose("gatehouse_acme_next_try_timestamp_seconds", ({ nextTry }) => seconds(nextTry));
+  expose("gatehouse_certificate_served_ok", ({ served }) => served && Number(served.ok));
+  expose("gatehouse_certificate_checked_timestamp_seconds", ({ served }) => seconds(served?.at));
 }

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { PROBLEM_WORDS } from "../../src/acme/explain.ts";
 import { ERROR_CODES } from "../../src/core/errors.ts";
 import { CATALOG, type MetricFacts } from "../../src/observe/catalog.ts";
 import { createMetrics } from "../../src/observe/metrics.ts";
@@ -22,6 +23,12 @@ test("every section of docs/errors.md says what happened and what to do", () => 
     assert.match(section, /\*\*What happened\.\*\* \S/, section.split("\n", 1)[0]);
     assert.match(section, /\*\*What to do\.\*\* \S/, section.split("\n", 1)[0]);
   }
+});
+
+test("docs/errors.md has each of the CA's problems in our words, with the next step", () => {
+  const rows = [...read("docs/errors.md").matchAll(/^\| `(\w+)` +\| (.+?) +\| (.+?) +\| `(GATEHOUSE_\w+)` +\|$/gm)];
+  const listed = Object.fromEntries(rows.map(([, type, message, hint, code]) => [type, { code, message, hint }]));
+  assert.deepEqual(listed, PROBLEM_WORDS);
 });
 
 test("docs/metrics.md lists every metric with its kind and labels, and nothing else", () => {

@@ -159,6 +159,7 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
     cleanup: nobody,
     show: nobody,
     accounts: nobody,
+    testNotify: nobody,
     ...special,
   };
 }

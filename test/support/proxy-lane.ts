@@ -66,6 +66,7 @@ export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Confi
     admin: "",
     workers: 1,
     router: { map: "off", leaseMs: 7_200_000, checkMs: 20_000, unmap: false },
+    notify: { failures: 3, lifeLeft: 0.2, repeatMs: 86_400_000, webhooks: [], mail: undefined },
     acme: {
       email: undefined,
       caName: "local",
@@ -130,6 +131,8 @@ export function laneContext(
     watchPorts: () => {},
     ddnsUpdate: () => {},
     ddnsName: () => {},
+    watchCertificates: () => {},
+    messageSent: () => {},
     exchangeStarted: () => void recorded.started++,
     exchangeEnded: () => {},
     upgradeOpened: () => {},

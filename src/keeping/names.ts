@@ -1,0 +1,18 @@
+/**
+ * Which names does a configuration speak of?
+ * Owns: who needs a certificate of ours, who shows it on the https listener, and who is there in whatever way.
+ * Never: knows what there is for a name.
+ */
+import type { Config } from "../config/model.ts";
+import { tlsNames } from "./ports.ts";
+
+/** Who needs a certificate: the sites, and the ports that end TLS. */
+export const namesOf = (config: Config): string[] => [...new Set([...ownNames(config), ...tlsNames(config.ports)])];
+
+/** Of a site whose TLS goes through, the machine behind it has the certificate. */
+export const ownNames = ({ sites }: Config): string[] =>
+  sites.flatMap(({ name, passthrough }) => (passthrough === undefined ? [name] : []));
+
+/** What is left out for a mistake is in the file all the same. */
+export const namesInFile = (config: Config): Set<string> =>
+  new Set([...namesOf(config), ...[...config.sites, ...config.quarantined].map(({ name }) => name)]);
