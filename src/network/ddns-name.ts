@@ -30,6 +30,8 @@ const ALERT_FAILURES = 3;
 /** Between two looks, while a push is waited for. */
 const LOOK_FIRST_MS = 250;
 const LOOK_MAX_MS = 5_000;
+/** So many without an answer: a network that lets no DNS out. */
+const SILENT_LOOKS = 2;
 
 export interface NameKeeperOptions {
   name: string;
@@ -68,12 +70,14 @@ export function createNameKeeper(options: NameKeeperOptions): NameKeeper {
       ? (options.state ?? fresh)
       : // Another token or service: what the zone showed is as true as before.
         { ...fresh, good: options.state.good, goodAt: options.state.goodAt, pushes: options.state.pushes };
+  const told = (): void => metrics.ddnsName(name, { goodAt: state.goodAt, failures: state.failures });
+  told();
   let shown: readonly Shown[] = [];
   let lookedAt: number | undefined;
 
   async function change(next: Partial<NameState>): Promise<void> {
     state = { ...state, ...next };
-    metrics.ddnsName(name, { goodAt: state.goodAt, failures: state.failures });
+    told();
     await options.save(state).catch((error: unknown) => {
       log.warn({ event: "ddns.not_kept", name, reason: errorText(error) }, "the state of a name could not be written");
     });
@@ -116,10 +120,12 @@ export function createNameKeeper(options: NameKeeperOptions): NameKeeper {
 
   async function awaitShown(wanted: Addresses, signal: AbortSignal): Promise<void> {
     const deadline = performance.now() + options.withinMs;
+    let silentLooks = 0;
     for (let pause = LOOK_FIRST_MS; ; pause = Math.min(pause * 2, LOOK_MAX_MS)) {
       const now = await look(wanted, signal);
       if (now === "right") return;
-      if (performance.now() + pause > deadline) {
+      silentLooks = now === "unknown" ? silentLooks + 1 : 0;
+      if (silentLooks === SILENT_LOOKS || performance.now() + pause > deadline) {
         if (now === "wrong") throw notShown(name, writer.kind, wanted, shown);
         log.warn(
           { event: "ddns.unchecked", name },
