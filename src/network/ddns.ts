@@ -78,6 +78,8 @@ export function startDdns(options: DdnsOptions): Ddns {
   let seen: string | undefined;
   let lastNat: string | undefined;
   let isUnknownSaid = false;
+  /** The check that is under way. */
+  let current: AbortController | undefined;
   /** One check at a time. */
   let queue: Promise<void> = Promise.resolve();
 
@@ -95,17 +97,17 @@ export function startDdns(options: DdnsOptions): Ddns {
     return [options.routerAddress(), ipv6, ...own.sort()].join();
   }
 
-  async function check(isAsked: boolean): Promise<void> {
+  async function check(isAsked: boolean, until: AbortSignal): Promise<void> {
     seen = await signs();
     known = await lookAtPublicAddress({
       routerAddress: options.routerAddress(),
       witnesses: settings.ipv4 ? settings.witnesses : [],
       ...(settings.interface !== undefined && { interface: settings.interface }),
-      signal,
+      signal: until,
     });
     checkedAt = clock.now();
     sayAddress(known);
-    await Promise.all([...keepers.values()].map((keeper) => keeper.keep(wanted(), { isAsked, signal })));
+    await Promise.all([...keepers.values()].map((keeper) => keeper.keep(wanted(), { isAsked, signal: until })));
   }
 
   function sayAddress({ ipv4, ipv6, nat, routerAddress, answers }: PublicAddress): void {
@@ -129,13 +131,19 @@ export function startDdns(options: DdnsOptions): Ddns {
 
   function checkSoon(isAsked: boolean): Promise<void> {
     queue = queue.then(async () => {
-      if (signal.aborted) return;
-      try {
-        await check(isAsked);
-      } catch (error) {
-        if (!signal.aborted)
+      while (!signal.aborted) {
+        current = new AbortController();
+        try {
+          await check(isAsked, AbortSignal.any([signal, current.signal]));
+          break;
+        } catch (error) {
+          // What is under way with an address that is gone hangs until its deadline: it is given up and begun anew.
+          if (current.signal.aborted || signal.aborted) continue;
           log.error({ event: "ddns.check_failed", reason: errorText(error) }, "a check of dynamic DNS failed");
+          break;
+        }
       }
+      current = undefined;
     });
     return queue;
   }
@@ -156,7 +164,8 @@ export function startDdns(options: DdnsOptions): Ddns {
       const mayAgain = now - broughtForwardAt >= betweenChecksMs;
       const hasChanged = mayAgain && seen !== undefined && (await signs()) !== seen;
       if (hasChanged) broughtForwardAt = now;
-      if (hasChanged || now >= nextCheckAt()) await checkSoon(false);
+      if (hasChanged && current !== undefined) current.abort(new Error("the address may have changed"));
+      else if (current === undefined && (hasChanged || now >= nextCheckAt())) void checkSoon(false);
       await sleep(Math.min(NOTICE_EVERY_MS, settings.checkMs), undefined, { signal }).catch(() => {});
     }
   }

@@ -2,6 +2,8 @@
  * Dynamic DNS with a real name server (bind9): it is the zone, the service that is told, and the witnesses.
  */
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
 import type { DdnsConfig } from "../../src/config/model.ts";
 import { systemClock } from "../../src/core/time.ts";
@@ -211,3 +213,31 @@ test("an end in the middle of a look comes at once", { skip: needsBind }, async 
   await asked;
   assert.ok(performance.now() - begun < 2_000);
 });
+
+test(
+  "a request that hangs, as one does over an address that is gone, is given up when the address changes",
+  { skip: needsBind },
+  async (t) => {
+    const net = await startNet(t);
+    const asked: string[] = [];
+    const silent = createServer((request) =>
+      asked.push(new URL(request.url ?? "", "http://x").searchParams.get("myip") ?? ""),
+    );
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    t.after(() => {
+      silent.closeAllConnections();
+      silent.close();
+    });
+    const { port } = silent.address() as AddressInfo;
+    const by = { kind: "dyndns2" as const, url: `http://127.0.0.1:${port}/nic/update`, user: "me", password: "x" };
+    let router = "5.6.7.8";
+    const ddns = await net.start({ names: [{ name: FIRST, by }], witnesses: [], checkMs: 1_000 }, () => router);
+    await eventually("the service is asked", () => asked.length === 1);
+    router = "5.6.7.9";
+    await eventually("the service is asked with the new address", () => asked.at(-1) === "5.6.7.9");
+    assert.equal(ddns.report().names[0]?.failures, 0);
+    const begun = performance.now();
+    await ddns.stop();
+    assert.ok(performance.now() - begun < 5_000, "nor does it hold up the end");
+  },
+);
