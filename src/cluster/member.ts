@@ -100,6 +100,11 @@ export function forkMember(options: { keeper: PrimarySide; now(): number }): Mem
     else hello.reject(gone("its program is of another version than the running one", "Restart Gatehouse."));
   }
 
+  async function numbers(): Promise<Families> {
+    families = await link.ask("numbers", [], NUMBERS_WITHIN_MS).catch(() => families);
+    return families;
+  }
+
   const kill = (): void => {
     worker.process.kill("SIGKILL");
   };
@@ -144,14 +149,12 @@ export function forkMember(options: { keeper: PrimarySide; now(): number }): Mem
       return unanswered;
     },
 
-    async numbers() {
-      families = await link.ask("numbers", [], NUMBERS_WITHIN_MS).catch(() => families);
-      return families;
-    },
+    numbers,
 
     async drain(withinMs) {
       const timer = setTimeout(kill, withinMs + LEAVE_WITHIN_MS);
       await link.ask("drain", [withinMs], withinMs + LEAVE_WITHIN_MS).catch(() => {});
+      await numbers(); // its last ones
       if (worker.isConnected()) worker.disconnect();
       await exited;
       clearTimeout(timer);

@@ -67,6 +67,8 @@ export function createWorkers(options: WorkersOptions): Serving {
   let current: Config | undefined;
   let bound: Addresses = { https: [], http: [] };
   let departed: Families = [];
+  /** Out of their places, with clients still to finish. */
+  const leaving = new Set<Member>();
   let isStopping = false;
 
   cluster.schedulingPolicy = cluster.SCHED_NONE;
@@ -97,6 +99,7 @@ export function createWorkers(options: WorkersOptions): Serving {
     departed = keptNumbers([departed, member.families()], (name) => sites.has(name));
   }
 
+  const counting = (): Member[] => [...living(), ...leaving];
   const living = (): Member[] => places.flatMap(({ member }) => member ?? []);
 
   /** @throws and then the place is empty as before */
@@ -197,11 +200,12 @@ export function createWorkers(options: WorkersOptions): Serving {
   /** More or fewer, as the configuration says. */
   async function resize(config: Config): Promise<void> {
     const wanted = count(config);
-    const leaving = places.splice(wanted);
-    for (const place of leaving) {
+    for (const place of places.splice(wanted)) {
       clearTimeout(place.timer);
       const { member } = place;
-      if (member !== undefined) void member.numbers().then(() => member.drain(config.drainMs));
+      if (member === undefined) continue;
+      leaving.add(member);
+      void member.drain(config.drainMs).then(() => leaving.delete(member));
     }
     const added = Array.from({ length: Math.max(0, wanted - places.length) }, emptyPlace);
     places.push(...added);
@@ -246,22 +250,23 @@ export function createWorkers(options: WorkersOptions): Serving {
       })),
     problems: () => (places.some(({ isServing }) => isServing) ? [] : ["no worker serves; the log says why"]),
     async numbers() {
-      const told = await Promise.all(living().map((member) => member.numbers()));
-      return [...told, departed];
+      await Promise.all(counting().map((member) => member.numbers()));
+      // Whoever went meanwhile is among the departed.
+      return [...counting().map((member) => member.families()), departed];
     },
     async drain({ withinMs }) {
       isStopping = true;
-      await Promise.all(living().map((member) => member.drain(withinMs)));
+      await Promise.all(counting().map((member) => member.drain(withinMs)));
     },
     destroy() {
       isStopping = true;
-      for (const member of living()) member.kill();
+      for (const member of counting()) member.kill();
     },
     close() {
       isStopping = true;
       clearInterval(pulsing);
       for (const place of places) clearTimeout(place.timer);
-      for (const member of living()) member.kill();
+      for (const member of counting()) member.kill();
     },
   };
 }
