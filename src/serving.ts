@@ -44,6 +44,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   /** Of a configuration that is being taken: what is issued meanwhile is for them, too. */
   let coming: ReadonlySet<string> = names;
   let access = createAccessLog(log, { enabled: first.log.access });
+  let isLeaving = false;
   let isDraining = false;
   let isLogged = first.log.access;
 
@@ -52,6 +53,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   const upstream = createUpstreamPool({ connectDemo: () => demo.connect() });
   const context: LaneContext = {
     rules: () => rules,
+    isLeaving: () => isLeaving,
     isDraining: () => isDraining,
     limits: () => limits,
     limitReached: createLimitReports({ log, metrics }),
@@ -143,9 +145,9 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     workers: () => [],
     problems: () => [],
     numbers: () => Promise.resolve([]),
-    async drain({ withinMs }) {
-      isDraining = true;
-      await front.drain({ withinMs });
+    async drain({ withinMs, idleMs }) {
+      isLeaving = true;
+      await front.drain({ withinMs, idleMs, refuse: () => (isDraining = true) });
     },
     destroy: () => front.destroy(),
     close() {

@@ -50,8 +50,12 @@ export interface Serving {
   problems(): readonly string[];
   /** The numbers of other processes, to be added to those of this one. Never rejects. */
   numbers(): Promise<readonly Families[]>;
-  /** No new connections; what is under way has this long. */
-  drain(options: { withinMs: number }): Promise<void>;
+  /**
+   * No new connections; what is under way has this long. A second call may set an earlier end.
+   *
+   * @param options.idleMs  how long a kept connection may take to ask once more; see proxy/front
+   */
+  drain(options: { withinMs: number; idleMs?: number | undefined }): Promise<void>;
   /** Everything of a client goes now. */
   destroy(): void;
   /** The rest: targets, timers, processes. After `drain`, or after an `apply` that failed at the start. Idempotent. */

@@ -40,7 +40,7 @@ export interface Member {
   /** Asks for numbers; when it does not answer in time, those it told before. */
   numbers(): Promise<Families>;
   /** Resolves when the process is gone, by itself or by force. */
-  drain(withinMs: number): Promise<void>;
+  drain(options: { withinMs: number; idleMs?: number | undefined }): Promise<void>;
   kill(): void;
 }
 
@@ -151,9 +151,9 @@ export function forkMember(options: { keeper: PrimarySide; now(): number }): Mem
 
     numbers,
 
-    async drain(withinMs) {
+    async drain({ withinMs, idleMs }) {
       const timer = setTimeout(kill, withinMs + LEAVE_WITHIN_MS);
-      await link.ask("drain", [withinMs], withinMs + LEAVE_WITHIN_MS).catch(() => {});
+      await link.ask("drain", [withinMs, idleMs], withinMs + LEAVE_WITHIN_MS).catch(() => {});
       await numbers(); // its last ones
       if (worker.isConnected()) worker.disconnect();
       await exited;

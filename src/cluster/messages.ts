@@ -15,7 +15,7 @@ import type { Addresses, Keeper } from "./contract.ts";
  * A worker that starts late may come from files that were replaced under a running primary (an upgrade without a restart):
  * it says this number first, and the primary of another version does without it. Change it with any shape below.
  */
-export const MESSAGES_VERSION = 1;
+export const MESSAGES_VERSION = 2;
 
 export interface Beginning {
   version: string;
@@ -40,7 +40,7 @@ export interface WorkerSide {
   pulse(): Pulse;
   numbers(): Promise<Families>;
   /** Answered when the last client is gone or the time is over; the primary then disconnects. */
-  drain(withinMs: number): Promise<void>;
+  drain(withinMs: number, idleMs: number | undefined): Promise<void>;
 }
 
 /** What a worker asks of the primary. */

@@ -55,8 +55,8 @@ export function workForPrimary(tools: WorkerTools): void {
     },
     pulse: () => ({ openConnections: serving?.openConnections() ?? 0 }),
     numbers: () => tools.families(),
-    async drain(withinMs) {
-      await serving?.drain({ withinMs });
+    async drain(withinMs, idleMs) {
+      await serving?.drain({ withinMs, idleMs });
       serving?.close();
     },
   };

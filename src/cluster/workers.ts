@@ -56,6 +56,11 @@ const HUNG_AFTER_PULSES = 10;
 /** The first time at once; then 1, 2, 4 … seconds. */
 const BACK_OFF_MS = 1_000;
 const MAX_BACK_OFF_MS = 30_000;
+/**
+ * A worker that a reload sends away has time: the others accept meanwhile. Downloads and WebSockets go on as over any
+ * other reload, for a day; whoever keeps a connection is told by its next answer, and most ask again within ten seconds.
+ */
+const RETIREMENT = { withinMs: 24 * 3_600_000, idleMs: 10_000 };
 /** A worker that lived this long did not die of its start. */
 const QUIET_MS = 60_000;
 
@@ -83,6 +88,7 @@ export function createWorkers(options: WorkersOptions): Serving {
   }
 
   const pulsing = setInterval(() => {
+    for (const member of leaving) if (member.pulse() === HUNG_AFTER_PULSES) member.kill();
     for (const place of places) {
       const { member } = place;
       if (member === undefined || place.isHung || member.pulse() < HUNG_AFTER_PULSES) continue;
@@ -205,7 +211,7 @@ export function createWorkers(options: WorkersOptions): Serving {
       const { member } = place;
       if (member === undefined) continue;
       leaving.add(member);
-      void member.drain(config.drainMs).then(() => leaving.delete(member));
+      void member.drain(RETIREMENT).then(() => leaving.delete(member));
     }
     const added = Array.from({ length: Math.max(0, wanted - places.length) }, emptyPlace);
     places.push(...added);
@@ -254,9 +260,9 @@ export function createWorkers(options: WorkersOptions): Serving {
       // Whoever went meanwhile is among the departed.
       return [...counting().map((member) => member.families()), departed];
     },
-    async drain({ withinMs }) {
+    async drain(options) {
       isStopping = true;
-      await Promise.all(counting().map((member) => member.drain(withinMs)));
+      await Promise.all(counting().map((member) => member.drain(options)));
     },
     destroy() {
       isStopping = true;

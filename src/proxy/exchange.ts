@@ -25,6 +25,9 @@ export interface LaneContext {
   /** Counts, and says so in the log now and then; `client` is an address. */
   limitReached(limit: LimitName, client: string): void;
   tunnels: TunnelBounds;
+  /** The end has begun: a connection ends with its next answer. */
+  isLeaving(): boolean;
+  /** That was long enough: what still asks is refused. */
   isDraining(): boolean;
   upstream: UpstreamPool;
   log: Logger;

@@ -15,6 +15,8 @@ export interface Listeners {
   listen(kind: ListenerKind, address: ListenAddress): Promise<void>;
   relisten(wanted: Wanted): Promise<void>;
   addresses(): Record<ListenerKind, { host: string; port: number }[]>;
+  /** Accepts those whom the kernel has let in already: closing the listener would reset them. */
+  takeArrived(): Promise<void>;
   /** Stop accepting everywhere; open connections go on. */
   stop(): void;
 }
@@ -26,16 +28,25 @@ interface Listener {
   server: Server;
 }
 
+/** Milliseconds without a new connection: the way of the packet that ends a TCP handshake, and libuv takes one a turn. */
+const QUIET_MS = 50;
+/** Under a storm of new connections there is always one more. */
+const MAX_ARRIVING_MS = 250;
+
 export function createListeners(options: {
   accept(kind: ListenerKind, socket: Socket): void;
   /** A listener that failed later, such as one out of file descriptors. */
   failed(kind: ListenerKind, error: Error): void;
 }): Listeners {
   const open: Listener[] = [];
+  let accepted = 0;
 
   async function start(kind: ListenerKind, address: ListenAddress): Promise<Listener> {
     // allowHalfOpen: the lanes decide what a FIN means; a tunnel has to pass it on (RFC 9293 §3.6).
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => options.accept(kind, socket));
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      accepted++;
+      options.accept(kind, socket);
+    });
     await new Promise<void>((resolve, reject) => {
       server.once("error", (error) => reject(listenFailure(error, address, "listen")));
       server.listen("fd" in address ? { fd: address.fd } : bindOptions(address), () => resolve());
@@ -97,6 +108,14 @@ export function createListeners(options: {
         }
       }
       return result;
+    },
+    async takeArrived() {
+      const until = performance.now() + MAX_ARRIVING_MS;
+      let seen: number;
+      do {
+        seen = accepted;
+        await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
+      } while (accepted !== seen && performance.now() < until);
     },
     stop() {
       for (const listener of open.slice()) stop(listener);

@@ -50,11 +50,24 @@ export interface Front {
   setTicketKeys(keys: Buffer): void;
   openConnections(): number;
   /** Stop accepting, say GOAWAY / Connection: close, wait for exchanges; at the deadline destroy what is left. */
-  drain(options: { withinMs: number }): Promise<void>;
+  drain(options: DrainOptions): Promise<void>;
   /** Destroy everything now. */
   destroy(): void;
 }
 
+export interface DrainOptions {
+  /** Milliseconds for all of it. A second call may set an earlier end. */
+  withinMs: number;
+  /**
+   * Milliseconds in which a kept connection may ask once more: who has just sent a request is served, and told that the
+   * connection ends. Never more than half of `withinMs`. Default a second, which is many times the way of any request.
+   */
+  idleMs?: number | undefined;
+  /** Called when they are over: what comes now is refused. */
+  refuse?(): void;
+}
+
+const LAST_QUESTION_MS = 1_000;
 /** TCP keep-alive (milliseconds): finds clients that lost power or network without a word. */
 const KEEP_ALIVE_MS = 60_000;
 /** For a whole ClientHello, where the name in it decides. */
@@ -66,7 +79,7 @@ export function createFront(options: FrontOptions): Front {
   const bounds = createConnectionBounds(() => context.limits());
   const sockets = new Set<Socket>();
   /** Called when the last connection closes. */
-  let whenEmpty: (() => void) | undefined;
+  const whenEmpty = new Set<() => void>();
   /** The open files were enough for these, or it was said that they are not. */
   let checked: LimitsConfig | undefined;
 
@@ -151,7 +164,8 @@ export function createFront(options: FrontOptions): Front {
     socket.once("close", () => {
       sockets.delete(socket);
       metrics.connectionClosed(kind);
-      if (sockets.size === 0) whenEmpty?.();
+      if (sockets.size > 0) return;
+      for (const tell of whenEmpty) tell();
     });
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     if (kind === "http") {
@@ -224,21 +238,31 @@ export function createFront(options: FrontOptions): Front {
     addresses: () => listeners.addresses(),
     setTicketKeys: (keys) => tls.setTicketKeys(keys),
     openConnections: () => sockets.size,
-    async drain({ withinMs }) {
+    async drain({ withinMs, idleMs = LAST_QUESTION_MS, refuse }) {
+      const askMs = Math.min(idleMs, withinMs / 2);
+      if (withinMs > 0) await listeners.takeArrived();
       listeners.stop();
       h2.drain();
-      fast.drain();
-      compat.drain();
-      plain.drain();
+      fast.drain(askMs);
+      compat.drain(askMs);
+      plain.drain(askMs);
+      const asking = setTimeout(() => {
+        refuse?.();
+        // Those whose handshake was under way.
+        h2.drain();
+      }, askMs);
       if (sockets.size > 0 && withinMs > 0) {
         await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, withinMs);
-          whenEmpty = () => {
+          const tell = (): void => {
             clearTimeout(timer);
+            whenEmpty.delete(tell);
             resolve();
           };
+          const timer = setTimeout(tell, withinMs);
+          whenEmpty.add(tell);
         });
       }
+      clearTimeout(asking);
       destroy();
     },
     destroy,

@@ -10,6 +10,7 @@ import type { LimitName } from "../observe/limit-names.ts";
 import type { LaneContext } from "./exchange.ts";
 import { limitOfParser } from "./limits.ts";
 import { checkRequest, type ConnectionFacts } from "./lanes/check-request.ts";
+import { farewell as endGently } from "./lanes/farewell.ts";
 import { Exchange } from "./exchange.ts";
 import { errorAnswer, type LocalAnswer, redirectAnswer } from "./responses.ts";
 import type { RequestHead } from "./rules/request-head.ts";
@@ -24,7 +25,8 @@ export interface PlainOptions {
 
 export interface PlainLane {
   accept(socket: Duplex, facts: ConnectionFacts): void;
-  drain(): void;
+  /** See the lanes. */
+  drain(idleMs: number): void;
   destroy(): void;
 }
 
@@ -51,6 +53,7 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
   const answering = new Set<Duplex>();
   /** What came behind the request under way was no HTTP: its answer is the last. */
   const ending = new WeakSet<Duplex>();
+  let longestIdleMs = MAX_KEEP_ALIVE_MS;
   const server = createServer({
     insecureHTTPParser: false,
     // Challenges are answered whatever Host says; the rest is checked below.
@@ -91,8 +94,8 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
   const counted = (limit: LimitName) => (socket: Duplex) =>
     context.limitReached(limit, sockets.get(socket)?.peerAddress ?? "");
   server.on("timeout", (socket) => {
-    counted("idle_time")(socket);
-    socket.destroy();
+    if (!context.isLeaving()) counted("idle_time")(socket);
+    endGently(socket);
   });
   server.on("dropRequest", (_req, socket) => counted("requests_per_connection")(socket));
 
@@ -110,7 +113,7 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
     // The first is not in the types.
     Object.assign(server, { maxHeaderSize: limits.headSize });
     server.headersTimeout = Math.min(limits.headMs, REQUEST_MS);
-    server.keepAliveTimeout = Math.min(limits.idleMs, MAX_KEEP_ALIVE_MS);
+    server.keepAliveTimeout = Math.min(limits.idleMs, longestIdleMs);
     server.maxHeadersCount = 2 * limits.headFields;
     server.maxRequestsPerSocket = Math.min(limits.requestsPerConnection, MAX_REQUESTS);
   }
@@ -191,7 +194,7 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
 
   function send(req: IncomingMessage, res: ServerResponse, answer: LocalAnswer, head?: RequestHead): void {
     // Whatever body there is stays unread: such a connection ends (RFC 9112 §9.3). Node reads on for a moment.
-    const ends = context.isDraining() || head === undefined || head.body !== "none";
+    const ends = context.isLeaving() || head === undefined || head.body !== "none";
     res.writeHead(answer.status, [...answer.headers, ...(ends ? ["connection", "close"] : [])]);
     res.end(req.method === "HEAD" ? undefined : answer.body);
   }
@@ -207,9 +210,14 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
       });
       server.emit("connection", socket);
     },
-    drain() {
-      // Not closeIdleConnections(): Node counts a connection without its first request (a browser's spare one) as busy.
-      for (const socket of sockets.keys()) if (!answering.has(socket)) socket.end();
+    drain(idleMs) {
+      longestIdleMs = Math.min(longestIdleMs, idleMs);
+      obey();
+      const timer = setTimeout(() => {
+        // Not closeIdleConnections(): Node counts a connection without its first request (a browser's spare one) as busy.
+        for (const socket of sockets.keys()) if (!answering.has(socket)) endGently(socket);
+      }, longestIdleMs);
+      timer.unref();
     },
     destroy() {
       for (const socket of sockets.keys()) socket.destroy();

@@ -369,7 +369,7 @@ test("when every connection to a target is busy the next request says 503", asyn
   for (const client of busy) client.socket.destroy();
 });
 
-test("drain lets an answer end, closes its connection, and tells newcomers 503", async (t) => {
+test("drain lets an answer end and serves one more request of a kept connection; who comes too late gets 503", async (t) => {
   let finish: (() => void) | undefined;
   const target = await startTarget(t, (_, res) => {
     res.write("begun");
@@ -382,11 +382,17 @@ test("drain lets an answer end, closes its connection, and tells newcomers 503",
   const busy = rawClient(t, port);
   busy.send(GET);
   await busy.until("begun", (received) => received.includes("begun"));
-  state.draining = true;
-  lane.drain();
-  await idle.closed();
+  const quiet = rawClient(t, port);
+  quiet.send("OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n");
+  await quiet.answers(1);
+  state.leaving = true;
+  lane.drain(500);
+  idle.send("OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n");
+  assert.match(await idle.closed(), /^HTTP\/1\.1 204 (?:(?!close)[^])*HTTP\/1\.1 204 [^]*\r\nconnection: close\r\n/i);
+  assert.doesNotMatch(await quiet.closed(), /close/i);
   finish?.();
   assert.match(await busy.closed(), /and ended\r\n0\r\n\r\n$/);
+  state.draining = true;
   const late = await ask(t, port, "GET / HTTP/1.1\r\nHost: a.test");
   assert.equal(late.status, 503);
   assert.equal(valueOf(late.headers, "connection"), "close");

@@ -365,27 +365,55 @@ test("a socket that systemd opened is taken by its number", async (t) => {
   assert.equal(Number(String(line)), port);
 });
 
-test("a drain closes idle connections at once and lets an answer end with Connection: close", async (t) => {
+test("a drain serves what is on its way, in the accept queue too, and ends each connection with its answer", async (t) => {
   let finish: (() => void) | undefined;
-  const { port } = await startTarget(t, (_, res) => {
-    finish = () => res.end("done");
+  const { port } = await startTarget(t, (req, res) => {
+    if (req.url === "/slow") finish = () => res.end("slow");
+    else res.end("quick");
   });
   const home = await startFront(t, [siteConfig("a.test", targetConfig(port))]);
-  const idle = await knock(t, home, { servername: "a.test", ALPNProtocols: ["http/1.1"] });
-  const busy = await knock(t, home, { servername: "a.test", ALPNProtocols: ["http/1.1"] });
-  let text = "";
-  busy.socket.on("data", (chunk: Buffer) => (text += chunk.toString()));
-  busy.socket.write("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-  await eventually("the target is asked", () => finish !== undefined);
-  home.state.draining = true;
+  const open = async () => {
+    const { socket } = await knock(t, home, { servername: "a.test", ALPNProtocols: ["http/1.1"] });
+    const seen = { text: "", socket, ended: once(socket, "end") };
+    socket.on("data", (chunk: Buffer) => (seen.text += chunk.toString()));
+    return seen;
+  };
+  const lastAnswer = /^HTTP\/1\.1 200 [^]*\r\nconnection: close\r\n[^]*quick$/;
+  const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a.test\r\n\r\n`;
+  const [idle, unused, racing, halfway, busy] = [await open(), await open(), await open(), await open(), await open()];
+  idle.socket.write(get("/1"));
+  racing.socket.write(get("/1"));
+  busy.socket.write(get("/slow"));
+  halfway.socket.write(get("/").slice(0, 9));
+  await eventually("two are answered", () => idle.text.endsWith("quick") && racing.text.endsWith("quick"));
+  await eventually("one is not", () => finish !== undefined);
+  // In the kernel's queue when the drain begins: all in one turn, and libuv takes one a turn.
+  const queued = Array.from({ length: 20 }, () =>
+    connect({ host: "127.0.0.1", port: home.httpsPort, rejectUnauthorized: false, servername: "a.test" }),
+  );
+  const served = queued.map(async (socket) => {
+    socket.write(get("/queued"));
+    let text = "";
+    for await (const chunk of socket as AsyncIterable<Buffer>) text += chunk.toString();
+    return text;
+  });
+  home.state.leaving = true;
   const since = performance.now();
-  const drained = home.front.drain({ withinMs: 5_000 });
+  const drained = home.front.drain({ withinMs: 8_000, idleMs: 3_000, refuse: () => (home.state.draining = true) });
+  racing.socket.write(get("/2"));
+  halfway.socket.write(get("/").slice(9));
+  for (const text of await Promise.all(served)) assert.match(text, lastAnswer);
+  await Promise.all([racing, halfway, idle, unused].map(({ ended }) => ended));
+  assert.match(racing.text, /^HTTP\/1\.1 200 (?:(?!close)[^])*quickHTTP[^]*\r\nconnection: close\r\n[^]*quick$/);
+  assert.match(halfway.text, lastAnswer);
+  assert.doesNotMatch(idle.text + unused.text, /close/);
   finish?.();
-  await Promise.all([once(idle.socket, "close"), once(busy.socket, "close")]);
-  assert.match(text, /^HTTP\/1\.1 200 [^]*\r\nconnection: close\r\n[^]*done$/i);
+  await busy.ended;
+  assert.match(busy.text, /\r\nconnection: close\r\n[^]*slow$/);
   await drained;
-  assert.ok(performance.now() - since < 3_000, "the drain waited for an idle connection");
+  assert.ok(performance.now() - since < 7_000, "the drain waited for an idle connection");
   assert.equal(home.front.openConnections(), 0);
+  assert.deepEqual(new Set(home.recorded.access.map(({ status }) => status)), new Set([200]));
   const refused = connectTcp(home.httpsPort, "127.0.0.1");
   await assert.rejects(once(refused, "connect"), { code: "ECONNREFUSED" });
 });

@@ -22,7 +22,7 @@ export interface FrontHome {
   ca: TestCa;
   recorded: Recorded;
   upstream: UpstreamPool;
-  state: { draining: boolean };
+  state: { leaving: boolean; draining: boolean };
   /** Calls of every metric, as `name(arguments)`. */
   counted: string[];
   /** What a reload does to the rules. */

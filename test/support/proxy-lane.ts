@@ -109,7 +109,12 @@ export interface Recorded {
 export function laneContext(
   t: TestContext,
   config: Config,
-): { context: LaneContext; recorded: Recorded; upstream: UpstreamPool; state: { draining: boolean } } {
+): {
+  context: LaneContext;
+  recorded: Recorded;
+  upstream: UpstreamPool;
+  state: { leaving: boolean; draining: boolean };
+} {
   const recorded: Recorded = { access: [], upstreamErrors: [], limits: [], started: 0, lines: [] };
   const demo = createDemo();
   const upstream = createUpstreamPool({ connectDemo: () => demo.connect() });
@@ -157,9 +162,10 @@ export function laneContext(
     scrape: () => Promise.resolve({ contentType: "", body: "" }),
   };
   const rules = createRules(config);
-  const state = { draining: false };
+  const state = { leaving: false, draining: false };
   const context: LaneContext = {
     rules: () => rules,
+    isLeaving: () => state.leaving || state.draining,
     isDraining: () => state.draining,
     limits: () => config.limits,
     limitReached: createLimitReports({ log, metrics }),
@@ -179,7 +185,7 @@ export interface RunningLane {
   recorded: Recorded;
   upstream: UpstreamPool;
   upgrades: { head: RequestHead; firstBytes: Buffer }[];
-  state: { draining: boolean };
+  state: { leaving: boolean; draining: boolean };
 }
 
 export async function startLane(

@@ -12,6 +12,7 @@ import { relayedTrailers, responseHeaders } from "../rules/headers.ts";
 import { valuesOf } from "../rules/request-head.ts";
 import type { Deadlines } from "../upstream/deadlines.ts";
 import { lowerCased, pairs } from "../rules/raw-headers.ts";
+import { farewell } from "./farewell.ts";
 
 /** An answer that comes before the body is in: read on for this long, so that no reset eats the answer. */
 const LINGER_MS = 1_000;
@@ -78,13 +79,9 @@ export function sendRaw(socket: Duplex, answer: LocalAnswer): void {
   const reason = STATUS_CODES[answer.status] ?? "Error";
   const lines = pairs(answer.headers).map(([name, value]) => `${name}: ${value}\r\n`);
   const head = `HTTP/1.1 ${answer.status} ${reason}\r\n${lines.join("")}connection: close\r\n\r\n`;
-  socket.end(Buffer.concat([Buffer.from(head, "latin1"), answer.body]));
-  // Read what is under way, then leave: see endWhenRead.
+  // Node's parser may have let go of the socket: what is dropped has no other reader.
   socket.on("data", () => {});
-  socket.resume();
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-  socket.once("end", () => socket.destroy());
-  socket.once("close", () => clearTimeout(timer));
+  farewell(socket, { last: Buffer.concat([Buffer.from(head, "latin1"), answer.body]) });
 }
 
 /** `res.setTimeout` is no use: Node re-arms it on writes into its own buffer. The socket's own timer sees real progress. */

@@ -74,7 +74,7 @@ export function serveExchange(serving: Serving): ServedExchange {
     isAnsweredHere = true;
     exchange.bytesOut = head.method === "HEAD" ? 0 : answer.body.length;
     sendLocal(req, res, answer, {
-      close: close || context.isDraining() || !isIn(),
+      close: close || context.isLeaving() || !isIn(),
       isRead: isIn() || isExpecting,
       unread,
     });
@@ -180,7 +180,7 @@ export function serveExchange(serving: Serving): ServedExchange {
       site,
       deadlines,
       // An answer before the end of the upload: it may be meant (an echo) or a refusal; either way this connection ends.
-      close: !isIn() || context.isDraining(),
+      close: !isIn() || context.isLeaving(),
       onBytes: (bytes) => (exchange.bytesOut += bytes),
       onWhole() {
         deadlines.stop();

@@ -4,7 +4,6 @@
  * Never: forwards (see compat-exchange) or tunnels (see upgrade).
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Exchange, type LaneContext } from "../exchange.ts";
 import { limitOfParser } from "../limits.ts";
@@ -24,14 +23,19 @@ import { type ServedExchange, serveExchange } from "./compat-exchange.ts";
 import { CrumblessMessage } from "./compat-message.ts";
 import { createForwarder } from "./compat-forward.ts";
 import { lowerCased } from "../rules/raw-headers.ts";
+import { farewell } from "./farewell.ts";
 
 export interface CompatLane {
   /** Takes the socket over, with whatever is unread on it. */
   accept(socket: Duplex, facts: ConnectionFacts): void;
   /** Closes connections that have no request under way. */
   closeIdle(): void;
-  /** From now on every connection ends with the answer it is giving. */
-  drain(): void;
+  /**
+   * From now on every connection ends with its next answer.
+   *
+   * @param idleMs  how long each may take to ask for that
+   */
+  drain(idleMs: number): void;
   /** Destroys every connection now. */
   destroy(): void;
   openConnections(): number;
@@ -70,7 +74,7 @@ interface Waiting {
 export function createCompatLane(context: LaneContext, options: CompatOptions): CompatLane {
   const connections = new Map<Duplex, Connection>();
   const forward = createForwarder();
-  let isDraining = false;
+  let longestIdleMs = Number.POSITIVE_INFINITY;
 
   const server = createServer({
     IncomingMessage: CrumblessMessage,
@@ -93,7 +97,7 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     // Not in the types; read whenever a connection comes.
     Object.assign(server, { maxHeaderSize: limits.headSize });
     server.headersTimeout = limits.headMs;
-    server.keepAliveTimeout = limits.idleMs;
+    server.keepAliveTimeout = Math.min(limits.idleMs, longestIdleMs);
     server.maxHeadersCount = FIELDS_FACTOR * limits.headFields;
     server.maxRequestsPerSocket = limits.requestsPerConnection;
   }
@@ -108,7 +112,7 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     }
     const waiting = connection.waiting.shift();
     if (waiting !== undefined) waiting.run();
-    else if (connection.isClosing || isDraining) endSoon(socket);
+    else if (connection.isClosing) farewell(socket);
   }
 
   function enqueue(connection: Connection, req: IncomingMessage, run: () => void): void {
@@ -196,8 +200,8 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
   server.on("timeout", (socket) => {
     const connection = connections.get(socket);
     if (connection?.current !== undefined) return;
-    context.limitReached("idle_time", connection?.facts.peerAddress ?? "");
-    socket.destroy();
+    if (!context.isLeaving()) context.limitReached("idle_time", connection?.facts.peerAddress ?? "");
+    farewell(socket);
   });
 
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
@@ -245,12 +249,16 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
       server.emit("connection", socket);
     },
     closeIdle: () => server.closeIdleConnections(),
-    drain() {
-      isDraining = true;
-      // Not closeIdleConnections(): Node counts a connection without its first request (a browser's spare one) as busy.
-      for (const { socket, current, waiting } of connections.values()) {
-        if (current === undefined && waiting.length === 0) endSoon(socket);
-      }
+    drain(idleMs) {
+      longestIdleMs = idleMs;
+      obey();
+      const timer = setTimeout(() => {
+        // Not closeIdleConnections(): Node counts a connection without its first request (a browser's spare one) as busy.
+        for (const { socket, current, waiting } of connections.values()) {
+          if (current === undefined && waiting.length === 0 && !socket.writableEnded) farewell(socket);
+        }
+      }, idleMs);
+      timer.unref();
     },
     destroy() {
       for (const socket of connections.keys()) socket.destroy();
@@ -259,9 +267,4 @@ export function createCompatLane(context: LaneContext, options: CompatOptions): 
     },
     openConnections: () => connections.size,
   };
-}
-
-function endSoon(socket: Duplex): void {
-  if (socket instanceof Socket) socket.destroySoon();
-  else socket.end();
 }

@@ -11,6 +11,7 @@ import { errorAnswer } from "../responses.ts";
 import { decide } from "../rules/policy.ts";
 import type { YoungGarbage } from "../../core/young-garbage.ts";
 import type { ConnectionFacts } from "./check-request.ts";
+import { farewell } from "./farewell.ts";
 import { type DateLine, localBytes } from "./fast-answer.ts";
 import { FastExchange } from "./fast-exchange.ts";
 import type { HeadReader } from "./fast-head.ts";
@@ -24,6 +25,8 @@ export interface FastHome {
   garbage: YoungGarbage;
   /** One for all: what it says is used up before the next connection is read. */
   reader: HeadReader;
+  /** How long (ms) a connection is kept for its next request. */
+  idleMs(): number;
   /** Gives the socket away, with its unread bytes put back. */
   handOver(connection: FastConnection): void;
   closed(connection: FastConnection): void;
@@ -31,8 +34,6 @@ export interface FastHome {
 
 /** Bytes that wait for their turn: a body before its target stands, or pipelined requests. Then the client is not read. */
 const MAX_HELD = 65_536;
-/** An answer that came before the body was in gets this long to arrive, before a reset may overtake it. */
-const LINGER_MS = 1_000;
 /**
  * Who has sent FIN behind a whole request may still read (`nc -N`), or may have closed the page: TCP does not tell.
  * Waiting for a target ends then; an answer that flows shows by itself who is there (RFC 9112 §9.6).
@@ -53,11 +54,11 @@ export class FastConnection {
   #isPaused = false;
   #served = 0;
   #hasEnded = false;
-  /** Over 0 while the rest of a refused body is read and dropped. */
-  #lingerLeft = 0;
   #isEnding = false;
+  /** Bytes that are still read and dropped behind the last answer. */
+  #unreadLeft = 0;
   #isTimed = false;
-  /** On the lane's clock: of an idle connection, a head that has begun, a linger, a half-closed wait. */
+  /** On the lane's clock: of an idle connection, a head that has begun, a half-closed wait. */
   #dueAt = Number.POSITIVE_INFINITY;
 
   constructor(home: FastHome, socket: Socket, facts: ConnectionFacts) {
@@ -204,66 +205,56 @@ export class FastConnection {
 
   /** @param close  the answer said so, or must not be followed by another */
   done(close: boolean): void {
-    const isRead = this.#current?.isRead ?? true;
     this.#current = undefined;
     if (close || this.#hasEnded) {
-      this.#isEnding = true;
-      if (isRead || this.#hasEnded) this.#finish();
-      else this.#linger();
+      this.#finish();
       return;
     }
     if (this.#isTimed) this.socket.setTimeout(0);
     this.#isTimed = false;
-    this.#dueAt = this.home.clock.now + this.home.context.limits().idleMs;
+    this.#dueAt = this.home.clock.now + this.home.idleMs();
     const held = this.#held;
     if (held.length > 0) this.#read(held);
     if (this.#isPaused && this.#current === undefined) this.proceed();
   }
 
-  #linger(): void {
-    this.#lingerLeft = this.home.context.limits().unreadBody;
-    this.#dueAt = this.home.clock.now + LINGER_MS;
-    this.#held = NOTHING;
-    this.#isPaused = false;
-    this.socket.resume();
-  }
-
   #drop(bytes: number): void {
-    if (this.#lingerLeft <= 0) return;
-    this.#lingerLeft -= bytes;
-    if (this.#lingerLeft > 0) return;
+    if (this.#unreadLeft <= 0) return;
+    this.#unreadLeft -= bytes;
+    if (this.#unreadLeft > 0) return;
     this.limitReached("unread_body");
-    this.#finish();
-  }
-
-  /** What is written still goes out; then the connection goes. */
-  #finish(): void {
-    this.#isEnding = true;
-    this.#lingerLeft = 0;
-    this.#dueAt = Number.POSITIVE_INFINITY;
-    this.#held = NOTHING;
-    this.stalled();
-    this.socket.resume();
     this.socket.destroySoon();
   }
 
-  /** From now on the connection ends with the answer it is giving. */
+  /** What is written still goes out, what still comes is dropped; then the connection goes. */
+  #finish(): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    this.#unreadLeft = this.home.context.limits().unreadBody;
+    this.#dueAt = Number.POSITIVE_INFINITY;
+    this.#held = NOTHING;
+    this.#isPaused = false;
+    this.stalled();
+    if (this.#hasEnded) this.socket.destroySoon();
+    else farewell(this.socket, { watched: true });
+  }
+
+  /** It may ask once more, now or in a moment; that answer will be its last. */
   drain(): void {
-    if (this.#current === undefined && !this.#isEnding) this.#finish();
+    if (this.#current !== undefined || this.#isEnding || this.#held.length > 0) return;
+    this.#dueAt = Math.min(this.#dueAt, this.home.clock.now + this.home.idleMs());
   }
 
   /** Called by the lane. @param now  true time in the clock's milliseconds */
   sweep(now: number): void {
     if (now < this.#dueAt) return;
     const current = this.#current;
-    if (this.#lingerLeft > 0) {
-      this.#finish();
-    } else if (current !== undefined) {
+    if (current !== undefined) {
       if (this.#hasEnded && !current.isAnswered) this.socket.destroy();
     } else if (this.#held.length > 0) {
       this.#tooSlow();
     } else if (!this.#isEnding) {
-      this.limitReached("idle_time");
+      if (!this.home.context.isLeaving()) this.limitReached("idle_time");
       this.#finish();
     }
   }

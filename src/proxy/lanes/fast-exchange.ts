@@ -169,7 +169,7 @@ export class FastExchange implements AnswerSink, ChunkTaker {
     this.#isCoded = head.body === "close";
     this.#isChunked = this.#isCoded || head.body === "chunked";
     // An answer before the end of the upload: it may be meant (an echo) or a refusal; either way this connection ends.
-    this.#isLast ||= !this.isRead || home.context.isDraining();
+    this.#isLast ||= !this.isRead || home.context.isLeaving();
     let ending = this.#isLast ? "connection: close\r\n" : "";
     if (this.#isChunked) ending += "transfer-encoding: chunked\r\n";
     else if (head.contentLength >= 0 && head.status !== 204) ending += `content-length: ${head.contentLength}\r\n`;
@@ -241,7 +241,7 @@ export class FastExchange implements AnswerSink, ChunkTaker {
     const page = errorAnswer(status, { requestId: exchange.id, accept });
     const isHead = exchange.head.method === "HEAD";
     // After a failed upload the rest of the body is still to come: only a new connection is clean.
-    this.#isLast ||= !this.isRead || status < 500 || home.context.isDraining();
+    this.#isLast ||= !this.isRead || status < 500 || home.context.isLeaving();
     this.isAnswered = true;
     this.isReading = false;
     exchange.status = status;

@@ -14,8 +14,12 @@ import { HeadReader } from "./fast-head.ts";
 
 export interface FastLane {
   accept(socket: Socket, facts: ConnectionFacts): void;
-  /** From now on every connection ends with the answer it is giving. */
-  drain(): void;
+  /**
+   * From now on every connection ends with its next answer.
+   *
+   * @param idleMs  how long each may take to ask for that
+   */
+  drain(idleMs: number): void;
   /** Destroys every connection now. */
   destroy(): void;
   openConnections(): number;
@@ -29,12 +33,14 @@ export interface FastOptions {
 export function createFastLane(context: LaneContext, options: FastOptions): FastLane {
   const connections = new Set<FastConnection>();
   const clock = new CoarseClock();
+  let longestIdleMs = Number.POSITIVE_INFINITY;
   const home: FastHome = {
     context,
     clock,
     date: new DateLine(),
     garbage: createYoungGarbage(),
     reader: new HeadReader(),
+    idleMs: () => Math.min(context.limits().idleMs, longestIdleMs),
     handOver(connection) {
       connections.delete(connection);
       options.handOver(connection.socket, connection.facts);
@@ -53,9 +59,12 @@ export function createFastLane(context: LaneContext, options: FastOptions): Fast
   return {
     accept(socket, facts) {
       clock.wake(swept);
-      connections.add(new FastConnection(home, socket, facts));
+      const connection = new FastConnection(home, socket, facts);
+      connections.add(connection);
+      if (context.isLeaving()) connection.drain();
     },
-    drain() {
+    drain(idleMs) {
+      longestIdleMs = idleMs;
       for (const connection of connections) connection.drain();
     },
     destroy() {
