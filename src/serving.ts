@@ -50,7 +50,11 @@ export function createServing(first: Config, options: ServingOptions): Serving {
 
   const contexts = createContexts();
   const demo = createDemo();
-  const upstream = createUpstreamPool({ connectDemo: () => demo.connect() });
+  const upstream = createUpstreamPool({
+    connectDemo: () => demo.connect(),
+    // Who waits is many; the target has no address of a client.
+    full: () => context.limitReached("upstream_connections", ""),
+  });
   const context: LaneContext = {
     rules: () => rules,
     isLeaving: () => isLeaving,

@@ -39,3 +39,5 @@ export const LIMITS = [
 ] as const;
 
 export type LimitName = (typeof LIMITS)[number];
+
+export const isLimitName = (name: unknown): name is LimitName => (LIMITS as readonly unknown[]).includes(name);

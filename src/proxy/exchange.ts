@@ -7,7 +7,7 @@ import type { LimitsConfig } from "../config/model.ts";
 import type { ErrorCode, GatehouseError } from "../core/errors.ts";
 import { ERROR_CODES } from "../core/errors.ts";
 import type { AccessLog } from "../observe/access-log.ts";
-import type { LimitName } from "../observe/limit-names.ts";
+import { isLimitName, type LimitName } from "../observe/limit-names.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics, UpstreamErrorReason } from "../observe/metrics.ts";
 import type { TunnelBounds } from "./limits-tunnels.ts";
@@ -103,6 +103,8 @@ export class Exchange {
   /** Says in the log why a target gave no answer; of a target that stays away only every few seconds. */
   reportFailure(error: GatehouseError): void {
     const { decision } = this;
+    const { limit } = error.detail;
+    if (isLimitName(limit)) this.#context.limitReached(limit, this.client.address);
     if (decision.kind !== "forward") return;
     const unsaid = this.#context.upstream.mayReport(decision.route.target);
     if (unsaid === undefined) return;

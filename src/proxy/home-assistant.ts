@@ -102,6 +102,9 @@ function isNeeded(withForwarding: boolean): (text: string, at: number, all: read
   };
 }
 
+/** Bytes. */
+const MAX_ANSWER_HEAD = 16_384;
+
 interface Answer {
   status: number;
   text: string;
@@ -110,7 +113,7 @@ interface Answer {
 
 function ask(target: TargetConfig, upstream: UpstreamPool, headers: readonly string[]): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const agent = upstream.freshAgentFor(target);
+    const agent = upstream.freshAgentFor(target, MAX_ANSWER_HEAD);
     const signal = AbortSignal.timeout(WITHIN_MS);
     const req = request({ method: "GET", path: "/", agent, headers, setHost: false, signal });
     req.on("error", reject);

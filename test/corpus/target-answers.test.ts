@@ -31,7 +31,7 @@ interface Outcome {
   informational?: number[];
   error?: string | undefined;
   headers?: { absent?: string[]; is?: Record<string, string> };
-  /** Where our own engine reads the answer and differs: it knows more of what is wrong, and its bounds are configured. */
+  /** Where our own engine reads the answer and differs: it knows more of what is wrong. */
   byEngine?: Partial<Pick<Outcome, "status" | "whole" | "target">> & { error?: string | null };
 }
 

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { PROBLEM_WORDS } from "../../src/acme/explain.ts";
 import { ERROR_CODES } from "../../src/core/errors.ts";
+import { LIMITS } from "../../src/observe/limit-names.ts";
 import { CATALOG, type MetricFacts } from "../../src/observe/catalog.ts";
 import { createMetrics } from "../../src/observe/metrics.ts";
 
@@ -45,6 +46,12 @@ test("every metric of the catalog is exposed, and every gatehouse_ metric expose
   const exposed = [...body.matchAll(/^# TYPE (gatehouse_\w+) (\w+)$/gm)].map(([, name, kind]) => `${name} ${kind}`);
   const known = Object.entries<MetricFacts>(CATALOG).map(([name, { kind }]) => `${name} ${kind}`);
   assert.deepEqual(exposed.toSorted(), known.toSorted());
+});
+
+test("docs/limits.md names every limit that can be reached, and no other", () => {
+  const page = read("docs/limits.md");
+  const named = [...page.matchAll(/^\| `[\w.]+` +\| [^|]+ \| `(\w+)` +\|/gm), ...page.matchAll(/counts? as `(\w+)`/g)];
+  assert.deepEqual([...new Set(named.map(([, name]) => name ?? ""))].toSorted(), LIMITS.toSorted());
 });
 
 test("alert rules and their documents speak of metrics that exist", () => {

@@ -247,7 +247,7 @@ const GARBAGE: [string, string][] = [
   ["another protocol", "HTTP/1.1 101 OK\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"],
   ["no protocol", "HTTP/1.1 101 OK\r\n\r\n"],
   ["two protocols", "HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nUpgrade: websocket\r\n\r\n"],
-  ["a line without end", `HTTP/1.1 200 OK\r\nX: ${"x".repeat(20_000)}\r\n\r\n`],
+  ["a line without end", `HTTP/1.1 200 OK\r\nX: ${"x".repeat(70_000)}\r\n\r\n`],
   ["a head without end", `HTTP/1.1 200 OK\r\n${`X: ${"x".repeat(1_000)}\r\n`.repeat(80)}`],
   ["two framings", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
   ["two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"],
@@ -344,6 +344,10 @@ test("silence in both directions ends a tunnel, a byte in one keeps it", async (
   await client.ended;
   assert.ok(performance.now() - since > 700, "it was cut while bytes came");
   await settled(home);
+  assert.deepEqual(
+    home.counted.filter((call) => call.startsWith("limitReached")),
+    ["limitReached(tunnel_silence)"],
+  );
 });
 
 test("a slow end holds the other one back", async (t) => {

@@ -117,7 +117,10 @@ export function laneContext(
 } {
   const recorded: Recorded = { access: [], upstreamErrors: [], limits: [], started: 0, lines: [] };
   const demo = createDemo();
-  const upstream = createUpstreamPool({ connectDemo: () => demo.connect() });
+  const upstream = createUpstreamPool({
+    connectDemo: () => demo.connect(),
+    full: () => context.limitReached("upstream_connections", ""),
+  });
   t.after(() => {
     upstream.close();
     demo.close();

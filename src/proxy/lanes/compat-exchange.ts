@@ -128,9 +128,12 @@ export function serveExchange(serving: Serving): ServedExchange {
   function ask(to: Extract<Decision, { kind: "forward" }>, isRetry: boolean): void {
     const { site, route, path } = to;
     const { upstream } = context;
+    const { answerHeadSize } = context.limits();
     forwarding = serving.forward({
       target: route.target,
-      agent: isRetry ? upstream.freshAgentFor(route.target) : upstream.agentFor(route.target),
+      agent: isRetry
+        ? upstream.freshAgentFor(route.target, answerHeadSize)
+        : upstream.agentFor(route.target, answerHeadSize),
       method: head.method,
       path,
       headers: requestHeaders(head, exchange.client, site),

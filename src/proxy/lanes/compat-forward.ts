@@ -14,7 +14,7 @@ import { errorText, GatehouseError, isGatehouseError } from "../../core/errors.t
 import { relayedTrailers } from "../rules/headers.ts";
 import { createDeadlines, type Deadlines } from "../upstream/deadlines.ts";
 import { connectFailure, isConnecting } from "../upstream/dial.ts";
-import { garbage } from "../upstream/judge-answer.ts";
+import { garbage, headTooLong } from "../upstream/judge-answer.ts";
 import { pairs } from "../rules/raw-headers.ts";
 
 export interface ForwardRequest {
@@ -263,6 +263,7 @@ class Flight implements Forwarding {
   #explain(reason: unknown): GatehouseError {
     if (isGatehouseError(reason)) return reason;
     const code = (reason as NodeJS.ErrnoException).code ?? "";
+    if (code === "HPE_HEADER_OVERFLOW") return headTooLong();
     if (code.startsWith("HPE_")) return garbage(errorText(reason), reason);
     const socket = this.#clientRequest?.socket;
     const wasConnected = this.#isReleased;

@@ -18,25 +18,26 @@ export interface AnswerHead {
 export type ParsedHead =
   { head: AnswerHead; end: number; broken?: undefined } | { broken: string; head?: undefined } | undefined;
 
-/** One line; cookies are limited to 4 KiB by browsers. */
-const MAX_LINE = 16_384;
-/** The whole head. */
-const MAX_HEAD = 65_536;
 const MAX_FIELDS = 200;
 
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
 const FIELD = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/;
 
-/** @param bytes  everything that came so far; the caller keeps it and asks again with more */
-export function parseAnswerHead(bytes: Buffer): ParsedHead {
+/** What `broken` says of a head that is larger than it may be. */
+export const TOO_LONG = "head too long";
+
+/**
+ * @param bytes    everything that came so far; the caller keeps it and asks again with more
+ * @param maxHead  bytes that a whole head may have
+ */
+export function parseAnswerHead(bytes: Buffer, maxHead: number): ParsedHead {
   const end = bytes.indexOf("\r\n\r\n");
-  if (end < 0 ? bytes.length > MAX_HEAD : end > MAX_HEAD) return { broken: "head too long" };
+  if (end < 0 ? bytes.length > maxHead : end > maxHead) return { broken: TOO_LONG };
   const lines = bytes.toString("latin1", 0, end < 0 ? bytes.length : end).split("\r\n");
   // Garbage need not wait for its end: a target that speaks TLS or SSH never sends an empty line.
   const [line = "", ...others] = lines;
   if (end < 0 && !(others.length > 0 ? STATUS_LINE.test(line) : couldBegin(line))) return { broken: "status line" };
   // A lone LF or CR is a line end to some parsers and text to others (RFC 9112 §2.2 lets a recipient accept it; we do not).
-  if (lines.some((line) => line.length > MAX_LINE)) return { broken: "line too long" };
   if (end < 0) return bytes.indexOf("\n\n") >= 0 ? { broken: "line end" } : undefined;
   const first = STATUS_LINE.exec(lines[0] ?? "");
   if (first === null) return { broken: "status line" };

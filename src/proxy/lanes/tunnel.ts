@@ -14,6 +14,8 @@ export interface TunnelEnd {
 export interface TunnelEvents {
   fromClient(bytes: number): void;
   fromTarget(bytes: number): void;
+  /** Nothing moved for so long: both ends go. */
+  silent(): void;
   /** Once, when both ends are closed. */
   closed(): void;
 }
@@ -27,7 +29,10 @@ export function joinTunnel(client: TunnelEnd, target: TunnelEnd, idleMs: number,
     client.cut();
     target.cut();
   };
-  const timer = setTimeout(cutBoth, idleMs);
+  const timer = setTimeout(() => {
+    on.silent();
+    cutBoth();
+  }, idleMs);
   let open = 2;
 
   const relay = (fromEnd: TunnelEnd, toEnd: TunnelEnd, count: (bytes: number) => void): void => {

@@ -9,7 +9,7 @@ import type { ErrorCode } from "../../core/errors.ts";
 import { responseHeaders } from "../rules/headers.ts";
 import { createBodyReader } from "./answer-body.ts";
 import type { AnswerHead } from "./head.ts";
-import { STALL_MS, type UpgradeClient } from "./upgrade-client.ts";
+import type { UpgradeClient } from "./upgrade-client.ts";
 
 export interface Refusing {
   client: UpgradeClient;
@@ -19,12 +19,16 @@ export interface Refusing {
   first: Buffer;
   site: SiteConfig;
   onBytes(bytes: number): void;
+  /** A client that takes nothing for this long (milliseconds) is cut. */
+  stallMs: number;
+  onStalled(): void;
   /** All of it is written to the client. */
   onWhole(): void;
   onFailed(code: ErrorCode): void;
 }
 
-export function relayRefusal({ client, target, answer, first, site, onBytes, onWhole, onFailed }: Refusing): void {
+export function relayRefusal(refusing: Refusing): void {
+  const { client, target, answer, first, site, stallMs, onBytes, onWhole, onStalled, onFailed } = refusing;
   const { idleMs } = site.timeouts;
   const reader = createBodyReader(answer);
   const { stream } = client.end;
@@ -38,17 +42,18 @@ export function relayRefusal({ client, target, answer, first, site, onBytes, onW
     stream.off("drain", onDrain);
     tell();
   };
-  const arm = (ms: number, code: ErrorCode): void => {
+  const arm = (ms: number, late: () => void): void => {
     clearTimeout(timer);
-    timer = setTimeout(() => over(() => onFailed(code)), ms);
+    timer = setTimeout(() => over(late), ms);
   };
+  const tooSlow = (): void => onFailed("GATEHOUSE_UPSTREAM_SLOW");
   const whole = (): void =>
     over(() => {
       client.whole();
       onWhole();
     });
   const onDrain = (): void => {
-    arm(idleMs, "GATEHOUSE_UPSTREAM_SLOW");
+    arm(idleMs, tooSlow);
     target.resume();
   };
 
@@ -67,10 +72,10 @@ export function relayRefusal({ client, target, answer, first, site, onBytes, onW
     if (reader.isComplete) {
       whole();
     } else if (hasRoom) {
-      arm(idleMs, "GATEHOUSE_UPSTREAM_SLOW");
+      arm(idleMs, tooSlow);
     } else {
       target.pause();
-      arm(STALL_MS, "GATEHOUSE_CLIENT_GONE");
+      arm(stallMs, onStalled);
     }
   }
 

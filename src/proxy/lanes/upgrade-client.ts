@@ -34,27 +34,28 @@ export interface UpgradeClient {
   leave(): void;
 }
 
-/** A client that takes nothing of an answer for this long is cut (milliseconds). */
-export const STALL_MS = 60_000;
 /** Bytes a client may send before it knows the answer. WebSocket clients send none (RFC 6455 §4.1). */
 const MAX_EARLY = 65_536;
 /** Milliseconds for the client to take the end of an answer and leave. */
 const LINGER_MS = 1_000;
 const KEEP_ALIVE_MS = 60_000;
 
-export function http1Client(socket: Duplex, firstBytes: Buffer): UpgradeClient {
-  return new Http1Client(socket, firstBytes);
+/** @param stallMs  a client that takes nothing of the end of an answer for this long is cut */
+export function http1Client(socket: Duplex, firstBytes: Buffer, stallMs: number): UpgradeClient {
+  return new Http1Client(socket, firstBytes, stallMs);
 }
 
 class Http1Client implements UpgradeClient {
   readonly end: TunnelEnd;
   readonly #socket: Duplex;
   #early: Buffer;
+  readonly #stallMs: number;
   #isChunked = false;
   #gone = (): void => {};
 
-  constructor(socket: Duplex, firstBytes: Buffer) {
+  constructor(socket: Duplex, firstBytes: Buffer, stallMs: number) {
     this.#socket = socket;
+    this.#stallMs = stallMs;
     this.#early = firstBytes;
     this.end = { stream: socket, cut: () => void socket.destroy() };
   }
@@ -124,7 +125,7 @@ class Http1Client implements UpgradeClient {
     socket.on("data", () => {});
     socket.resume();
     socket.end();
-    let timer = setTimeout(() => socket.destroy(), socket.writableFinished ? LINGER_MS : STALL_MS);
+    let timer = setTimeout(() => socket.destroy(), socket.writableFinished ? LINGER_MS : this.#stallMs);
     socket.once("finish", () => {
       clearTimeout(timer);
       timer = setTimeout(() => socket.destroy(), LINGER_MS);

@@ -10,7 +10,8 @@ import { errorAnswer, type LocalAnswer, redirectAnswer, statusFor } from "../res
 import { requestHeaders, responseHeaders } from "../rules/headers.ts";
 import type { Decision } from "../rules/policy.ts";
 import { type RequestHead, valuesOf } from "../rules/request-head.ts";
-import { type AnswerHead, answerValues, parseAnswerHead } from "./head.ts";
+import { headTooLong } from "../upstream/judge-answer.ts";
+import { type AnswerHead, answerValues, parseAnswerHead, TOO_LONG } from "./head.ts";
 import { joinTunnel } from "./tunnel.ts";
 import { relayRefusal } from "./upgrade-answer.ts";
 import { fieldLines, http1Client, smooth, type UpgradeClient } from "./upgrade-client.ts";
@@ -26,7 +27,7 @@ export type UpgradeLane = (head: RequestHead, socket: Duplex, firstBytes: Buffer
 export function createUpgradeLane(context: LaneContext): UpgradeLane {
   return (head, socket, firstBytes) => {
     socket.on("error", () => {});
-    beginUpgrade(context, head, http1Client(socket, firstBytes));
+    beginUpgrade(context, head, http1Client(socket, firstBytes, context.limits().writeStallMs));
   };
 }
 
@@ -92,15 +93,17 @@ class Upgrade {
     }
     let received: Buffer = Buffer.alloc(0);
     let interim = 0;
+    const { answerHeadSize } = this.#context.limits();
     const reset = (): void =>
       this.#fail(received.length > 0 ? "GATEHOUSE_UPSTREAM_GARBAGE" : "GATEHOUSE_UPSTREAM_RESET");
     const onData = (chunk: Buffer): void => {
       this.#exchange.upstreamAnswered();
       received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
       for (;;) {
-        const parsed = parseAnswerHead(received);
+        const parsed = parseAnswerHead(received, answerHeadSize);
         if (parsed === undefined) return;
-        if (parsed.head === undefined) return this.#fail("GATEHOUSE_UPSTREAM_GARBAGE");
+        if (parsed.head === undefined)
+          return this.#fail(parsed.broken === TOO_LONG ? headTooLong() : "GATEHOUSE_UPSTREAM_GARBAGE");
         received = received.subarray(parsed.end);
         // Interim answers have no meaning for an upgrade.
         if (parsed.head.status < 200 && parsed.head.status !== 101) {
@@ -154,6 +157,7 @@ class Upgrade {
         this.#client.took(bytes);
       },
       fromTarget: (bytes) => (exchange.bytesOut += bytes),
+      silent: () => this.#context.limitReached("tunnel_silence", exchange.client.address),
       closed() {
         metrics.upgradeClosed(name);
         exchange.end();
@@ -173,6 +177,11 @@ class Upgrade {
       onBytes: (bytes) => (this.#exchange.bytesOut += bytes),
       onWhole: () => {
         if (!this.#isDone) this.#part();
+      },
+      stallMs: this.#context.limits().writeStallMs,
+      onStalled: () => {
+        this.#context.limitReached("write_stall", this.#exchange.head.peerAddress);
+        this.#fail("GATEHOUSE_CLIENT_GONE");
       },
       onFailed: (code) => this.#fail(code),
     });

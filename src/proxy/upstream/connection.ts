@@ -10,7 +10,7 @@ import type { Call } from "./call.ts";
 import { ChunkFollower, type ChunkTaker } from "./chunks.ts";
 import { isRepeatable } from "./engine.ts";
 import { brokenOff, unreachable } from "./failures.ts";
-import { garbage } from "./judge-answer.ts";
+import { garbage, headTooLong } from "./judge-answer.ts";
 
 /** What a connection tells the line it belongs to. */
 export interface ConnectionKeeper {
@@ -157,7 +157,7 @@ export class UpstreamConnection implements ChunkTaker {
       const end = this.#head.read(all, from, all.length, isHead, MAX_FIELDS);
       if (end < 0) return this.#fail(call, garbage(this.#head.problem));
       if (end === 0 || end - from > headBytes) {
-        if (all.length - from > headBytes) return this.#fail(call, garbage("head too long"));
+        if (all.length - from > headBytes) return this.#fail(call, headTooLong());
         this.#held = Buffer.from(all.subarray(from));
         return -1;
       }

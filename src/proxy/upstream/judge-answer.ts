@@ -5,6 +5,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import { GatehouseError } from "../../core/errors.ts";
+import type { LimitName } from "../../observe/limit-names.ts";
 import { lowerCased } from "../rules/raw-headers.ts";
 import { valuesOf } from "../rules/request-head.ts";
 
@@ -30,10 +31,14 @@ export function judgeAnswer(answer: IncomingMessage): GatehouseError | undefined
   return undefined;
 }
 
-export function garbage(what: string, cause?: unknown): GatehouseError {
+/** The answer's head is longer than `limits.answerHeadSize`. */
+export const headTooLong = (): GatehouseError => garbage("head too long", undefined, { limit: "answer_head_size" });
+
+export function garbage(what: string, cause?: unknown, detail?: { limit: LimitName }): GatehouseError {
   return new GatehouseError("GATEHOUSE_UPSTREAM_GARBAGE", {
     message: `The target's answer is no valid HTTP: ${what}`,
     hint: "Does the target speak HTTP on this port, or HTTPS (then write https:// before it)?",
     cause,
+    ...(detail === undefined ? {} : { detail }),
   });
 }

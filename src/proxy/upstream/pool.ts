@@ -17,10 +17,14 @@ import { TargetLine } from "./target-line.ts";
 export interface UpstreamPool {
   /** Asks a target; see `engine` for what the sink hears. Never throws. */
   ask(request: UpstreamRequest, sink: AnswerSink): UpstreamCall;
-  /** For http.request({ agent }): dials plain, TLS, unix socket or the in-process demo. */
-  agentFor(target: TargetConfig): Agent;
+  /**
+   * For http.request({ agent }): dials plain, TLS, unix socket or the in-process demo.
+   *
+   * @param answerHeadSize  bytes that the head of an answer may have, for requests from now on
+   */
+  agentFor(target: TargetConfig, answerHeadSize: number): Agent;
   /** The same without kept connections: for the one retry after a kept one turned out dead. */
-  freshAgentFor(target: TargetConfig): Agent;
+  freshAgentFor(target: TargetConfig, answerHeadSize: number): Agent;
   /** A connection of its own, for an upgrade. @throws GATEHOUSE_UPSTREAM_REFUSED, _SLOW, _TLS */
   connect(target: TargetConfig, options: { withinMs: number; signal: AbortSignal }): Promise<Duplex>;
   /** Is it time for a line about this target's failures? Then how many were not told since the last one. */
@@ -47,7 +51,14 @@ interface Way {
   unsaid: number;
 }
 
-export function createUpstreamPool(options: { connectDemo(): Duplex }): UpstreamPool {
+export interface UpstreamPoolOptions {
+  connectDemo(): Duplex;
+  /** A request waits because a target has all the connections it may have. */
+  full?: () => void;
+}
+
+export function createUpstreamPool(options: UpstreamPoolOptions): UpstreamPool {
+  const { full = () => {} } = options;
   const ways = new Map<string, Way>();
   const open = new Set<Duplex>();
   const clock = new CoarseClock();
@@ -75,9 +86,9 @@ export function createUpstreamPool(options: { connectDemo(): Duplex }): Upstream
       way = {
         key,
         dialler,
-        line: new TargetLine(dialler, clock),
-        kept: new TargetAgent(dialler, { keepAlive: true }),
-        fresh: new TargetAgent(dialler, { keepAlive: false }),
+        line: new TargetLine(dialler, clock, full),
+        kept: new TargetAgent(dialler, { keepAlive: true, full }),
+        fresh: new TargetAgent(dialler, { keepAlive: false, full }),
         reportedAt: -REPORT_EVERY_MS,
         unsaid: 0,
       };
@@ -93,8 +104,8 @@ export function createUpstreamPool(options: { connectDemo(): Duplex }): Upstream
       wayTo(request.target).line.ask(call);
       return call;
     },
-    agentFor: (target) => wayTo(target).kept,
-    freshAgentFor: (target) => wayTo(target).fresh,
+    agentFor: (target, size) => wayTo(target).kept.accepting(size),
+    freshAgentFor: (target, size) => wayTo(target).fresh.accepting(size),
     async connect(target, { withinMs, signal }) {
       if (signal.aborted) throw gone(signal);
       const socket = wayTo(target).dialler.dial();

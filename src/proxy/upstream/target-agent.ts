@@ -3,7 +3,7 @@
  * Owns: the kept-alive connections of one target and when one may be used again.
  * Never: dials (see `dial`) or reads an answer.
  */
-import { Agent } from "node:http";
+import { Agent, type ClientRequest } from "node:http";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Dialler } from "./dial.ts";
@@ -18,8 +18,10 @@ const IDLE_MS = 15_000;
 export class TargetAgent extends Agent {
   readonly #dialler: Dialler;
   #isRetired = false;
+  readonly #full: () => void;
+  #answerHeadSize = 0;
 
-  constructor(dialler: Dialler, options: { keepAlive: boolean }) {
+  constructor(dialler: Dialler, options: { keepAlive: boolean; full: () => void }) {
     super({
       keepAlive: options.keepAlive,
       maxSockets: MAX_SOCKETS,
@@ -29,6 +31,22 @@ export class TargetAgent extends Agent {
       scheduling: "lifo",
     });
     this.#dialler = dialler;
+    this.#full = options.full;
+  }
+
+  /** Bytes that the head of an answer may have, for requests from now on. */
+  accepting(answerHeadSize: number): this {
+    this.#answerHeadSize = answerHeadSize;
+    return this;
+  }
+
+  /** Node calls it with each request. http-proxy lets no option for the size of a head through to it. */
+  addRequest(request: ClientRequest, ...others: unknown[]): void {
+    Object.assign(request, { maxHeaderSize: this.#answerHeadSize });
+    const { target = [] } = this.sockets;
+    if (target.length >= MAX_SOCKETS) this.#full();
+    const { addRequest } = Agent.prototype as unknown as { addRequest(...given: unknown[]): void };
+    addRequest.call(this, request, ...others);
   }
 
   /** One agent serves one target, so every connection is as good as the next. */

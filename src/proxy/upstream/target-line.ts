@@ -7,6 +7,7 @@ import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { GatehouseError } from "../../core/errors.ts";
 import type { Call } from "./call.ts";
+import type { LimitName } from "../../observe/limit-names.ts";
 import type { CoarseClock } from "../clock.ts";
 import { type ConnectionKeeper, UpstreamConnection } from "./connection.ts";
 import { type Dialler, isConnecting } from "./dial.ts";
@@ -31,10 +32,13 @@ export class TargetLine implements ConnectionKeeper {
   /** The freshest is last, and the first to be used: the least likely to have been closed by the target. */
   readonly #idle: UpstreamConnection[] = [];
   readonly #waiting: Call[] = [];
+  readonly #full: () => void;
   #isRetired = false;
 
-  constructor(dialler: Dialler, clock: CoarseClock) {
+  /** @param full  told of each request that has to wait, because all connections are in use */
+  constructor(dialler: Dialler, clock: CoarseClock, full: () => void) {
     this.#dialler = dialler;
+    this.#full = full;
     this.#clock = clock;
   }
 
@@ -58,6 +62,7 @@ export class TargetLine implements ConnectionKeeper {
   }
 
   #wait(call: Call): void {
+    this.#full();
     call.phase = "queue";
     call.dueAt = this.now() + call.limitMs();
     if (this.#waiting.length < MAX_WAITING) {
@@ -65,7 +70,8 @@ export class TargetLine implements ConnectionKeeper {
       return;
     }
     const message = "Too many requests wait for a connection to the target.";
-    process.nextTick(() => call.fail(new GatehouseError("GATEHOUSE_UPSTREAM_NONE", { message })));
+    const detail = { limit: "upstream_queue" satisfies LimitName };
+    process.nextTick(() => call.fail(new GatehouseError("GATEHOUSE_UPSTREAM_NONE", { message, detail })));
   }
 
   #dial(call: Call): void {

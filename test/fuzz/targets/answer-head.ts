@@ -33,12 +33,12 @@ export const answerHead: FuzzTarget = {
     "identity",
   ].map((text) => Buffer.from(text, "latin1")),
   parse(bytes) {
-    const parsed = parseAnswerHead(bytes);
+    const parsed = parseAnswerHead(bytes, 65_536);
     if (parsed === undefined) return "more";
     return parsed.head === undefined ? `broken ${parsed.broken}` : JSON.stringify([parsed.end, parsed.head]);
   },
   judge(bytes) {
-    const ours = parseAnswerHead(bytes)?.head;
+    const ours = parseAnswerHead(bytes, 65_536)?.head;
     const node = readByNode(bytes);
     if (!node.isHeadIn) return `Node refuses it: ${node.error}`;
     if (node.status !== ours?.status) return `Node reads status ${node.status}`;
