@@ -12,8 +12,11 @@ import { isDue } from "./acme/due.ts";
 import { createFallbackIssuer } from "./acme/fallback.ts";
 import { createHistories } from "./acme/history.ts";
 import { type AcmeIssuer, createIssuer, type Issuer } from "./acme/issue.ts";
+import { type RenewalInfo, createRenewalInfo } from "./acme/renewal-info.ts";
 import { type Solver, createHttpSolver } from "./acme/solver.ts";
-import { createScheduler, type Scheduler } from "./acme/scheduler.ts";
+import { createScheduler } from "./acme/scheduler.ts";
+import type { Scheduler } from "./acme/scheduler-contract.ts";
+import { createAcmeInfo } from "./acme/wire-info.ts";
 import type { Config, FallbackCaConfig } from "./config/model.ts";
 import { systemClock } from "./core/time.ts";
 import { createPropagation } from "./dns/propagation.ts";
@@ -67,7 +70,11 @@ export interface Issuing extends Scheduler {
 export function createIssuing(config: Config, tools: IssuingTools): Issuing {
   const { acme } = config;
   const cas = new Map<string, AcmeIssuer>();
-  const issuer = acme.directoryUrl === undefined ? embeddedCa(tools) : acmeCas(acme.directoryUrl, config, tools, cas);
+  const informants: Informants = new Map();
+  const issuer =
+    acme.directoryUrl === undefined
+      ? embeddedCa(tools)
+      : acmeCas(acme.directoryUrl, config, tools, { cas, informants });
   const wanted = new Set([acme.directoryUrl ?? "local", ...acme.fallback.map(({ directoryUrl }) => directoryUrl)]);
   const fits = ({ ca, revokedAt }: CertificateBundle): boolean => revokedAt === undefined && wanted.has(ca);
   const scheduler = createScheduler({
@@ -80,6 +87,8 @@ export function createIssuing(config: Config, tools: IssuingTools): Issuing {
     log: tools.log,
     metrics: tools.metrics,
     renewAtShare: acme.renewAtShare,
+    renewalInfoOf: (ca) => informants.get(ca),
+    onFound: (bundle) => tools.onIssued(bundle),
   });
   const tidying = setInterval(() => void issuer.tidy(), TIDY_EVERY_MS);
   tidying.unref();
@@ -100,12 +109,20 @@ export function createIssuing(config: Config, tools: IssuingTools): Issuing {
   };
 }
 
+/** By directory URL: what each CA says of the renewals of its own certificates. */
+type Informants = Map<string, RenewalInfo>;
+
 /** The first, and those that stand in for it. */
-function acmeCas(directoryUrl: string, config: Config, tools: IssuingTools, cas: Map<string, AcmeIssuer>): Issuer {
+function acmeCas(
+  directoryUrl: string,
+  config: Config,
+  tools: IssuingTools,
+  { cas, informants }: { cas: Map<string, AcmeIssuer>; informants: Informants },
+): Issuer {
   const { caRoots, eab, fallback } = config.acme;
   const solvers = solversFor(config, tools);
   const open = (ca: Pick<FallbackCaConfig, "directoryUrl" | "caRoots" | "eab">): AcmeIssuer => {
-    const made = acmeCa(ca, config, solvers, tools);
+    const made = acmeCa(ca, config, solvers, informants, tools);
     cas.set(ca.directoryUrl, made);
     return made;
   };
@@ -126,13 +143,22 @@ function acmeCa(
   ca: Pick<FallbackCaConfig, "directoryUrl" | "caRoots" | "eab">,
   config: Config,
   solvers: readonly Solver[],
+  informants: Informants,
   tools: IssuingTools,
 ): AcmeIssuer {
   const { acme } = config;
+  const { directoryUrl, caRoots: roots } = ca;
+  const { storage, log } = tools;
+  const userAgent = `gatehouse/${tools.version}`;
+  const info = createAcmeInfo({ directoryUrl, roots, userAgent, clock: systemClock });
+  const renewalInfo = createRenewalInfo({ directoryUrl, info, storage, clock: systemClock, log });
+  informants.set(directoryUrl, renewalInfo);
   const emails = new Map(config.sites.map(({ name, email }) => [name, email]));
   return createIssuer({
-    directoryUrl: ca.directoryUrl,
-    roots: ca.caRoots,
+    directoryUrl,
+    roots,
+    info,
+    renewalInfo,
     email: acme.email,
     emailOf: (name) => emails.get(name) ?? acme.email,
     eab: ca.eab,
@@ -141,12 +167,12 @@ function acmeCa(
     key: acme.key,
     preferredChain: acme.preferredChain,
     renewAtShare: acme.renewAtShare,
-    userAgent: `gatehouse/${tools.version}`,
-    storage: tools.storage,
+    userAgent,
+    storage,
     bundles: tools.bundles,
     solvers,
     clock: systemClock,
-    log: tools.log,
+    log,
     onIssued: (bundle) => tools.onIssued(bundle),
   });
 }

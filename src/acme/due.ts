@@ -24,13 +24,14 @@ export type Lifetime = Pick<CertificateBundle, "notBefore" | "notAfter" | "issue
  * restarts without being kept.
  *
  * @param share  renew when this share of the life is left. Default 1/3, and 1/2 for lives under ten days.
+ * @param advised  what the CA said (RFC 9773), ms since 1970: it counts instead of the share, between the floor and the rest
  */
-export function renewAt(certificate: Lifetime, share?: number): number {
+export function renewAt(certificate: Lifetime, share?: number, advised?: number): number {
   const { notBefore, notAfter, issuedAt } = certificate;
   const life = Math.max(notAfter - notBefore, 0);
   const left = share ?? (life < TEN_DAYS_MS ? SHARE_OF_SHORT_LIFE : SHARE);
   const spread = spreadOf(certificate.serial) * Math.min(life * SPREAD_SHARE, MAX_SPREAD_MS);
-  const due = notAfter - life * left + spread;
+  const due = advised ?? notAfter - life * left + spread;
   const rested = issuedAt + life * REST_SHARE;
   return Math.min(Math.max(due, rested), notAfter - life * LAST_SHARE);
 }
@@ -48,7 +49,12 @@ function spreadOf(serial: string): number {
  */
 export function isDue(
   bundle: CertificateBundle | undefined,
-  wanted: { fits: (bundle: CertificateBundle) => boolean; share: number | undefined; now: number },
+  wanted: {
+    fits: (bundle: CertificateBundle) => boolean;
+    share: number | undefined;
+    advised?: number | undefined;
+    now: number;
+  },
 ): boolean {
-  return bundle === undefined || !wanted.fits(bundle) || renewAt(bundle, wanted.share) <= wanted.now;
+  return bundle === undefined || !wanted.fits(bundle) || renewAt(bundle, wanted.share, wanted.advised) <= wanted.now;
 }

@@ -3,8 +3,8 @@
  * Owns: the order of events: lock, still needed?, room on the disk, account, order, save, announce, unlock.
  * Never: decides when (the scheduler does), and never runs in a handshake.
  */
-import { errorText, isGatehouseError } from "../core/errors.ts";
-import type { Clock } from "../core/time.ts";
+import { errorText, GatehouseError, isGatehouseError } from "../core/errors.ts";
+import { type Clock, formatDuration } from "../core/time.ts";
 import type { Logger } from "../observe/log.ts";
 import type { BundleStore, CertificateBundle } from "../storage/bundles.ts";
 import type { Storage } from "../storage/contract.ts";
@@ -16,14 +16,17 @@ import { isAccountGone } from "./explain.ts";
 import { type OrderTools, type WantedCertificate, isSameSet, obtainCertificate } from "./order.ts";
 import { createHistories, type Histories } from "./history.ts";
 import { type Attempt, type Ledger, createLedger } from "./ledger.ts";
-import { limitsOf } from "./ledger-limits.ts";
 import { countedAccounts, countedWire } from "./ledger-wire.ts";
 import { createPendingOrders } from "./pending-order.ts";
-import { rehearse } from "./rehearsal.ts";
+import { createRehearsal } from "./rehearsal.ts";
+import { type RenewalInfo, createRenewalInfo } from "./renewal-info.ts";
 import type { KeyType } from "./signing-request.ts";
 import type { ChallengeType, Solver } from "./solver.ts";
+import { type AcmeInfo, createAcmeInfo } from "./wire-info.ts";
 import { type AcmeWire, type ExternalAccount, createAcmeWire, problemType } from "./wire.ts";
 
+/** CAs backdate by an hour; more than that apart, and what one of the two says of dates is wrong. */
+const MAX_SKEW_MS = 3_600_000;
 /** Another process at work on the same name needs this long at most: two polls and a dozen requests. */
 const LOCK_WITHIN_MS = 300_000;
 
@@ -64,6 +67,9 @@ export interface IssuerOptions {
   /** What is known of this CA's limits. Default: what lies in storage. */
   ledger?: Ledger | undefined;
   histories?: Histories | undefined;
+  /** What this CA tells everybody, and what it said of renewals. Default: over HTTPS, and kept in storage. */
+  info?: AcmeInfo | undefined;
+  renewalInfo?: RenewalInfo | undefined;
   /** Where the same CA lets us rehearse. Default: what is known of the CA; `false` for not at all. */
   staging?: { directoryUrl: string; roots?: string | undefined } | false | undefined;
   /** For tests: shorter deadlines, and a CA that is no server. */
@@ -103,7 +109,11 @@ export function createIssuer(options: IssuerOptions): AcmeIssuer {
   const { ledger = createLedger(options), connect = createAcmeWire } = options;
   const { histories = createHistories(directoryUrl, storage, clock, log) } = options;
   const accounts = new Map<string | undefined, AcmeAccount>();
-  const staging = stagingOf(options);
+  const rehearsal = createRehearsal({ ...options, prover: () => prover, histories });
+  const { roots, userAgent } = options;
+  const { requestDeadlineMs } = options.wire ?? {};
+  const { info = createAcmeInfo({ directoryUrl, roots, userAgent, clock, requestDeadlineMs }) } = options;
+  const { renewalInfo = createRenewalInfo({ ...options, info }) } = options;
   const prover = createProver({
     solvers: options.solvers,
     wanted: options.challenge,
@@ -136,6 +146,20 @@ export function createIssuer(options: IssuerOptions): AcmeIssuer {
   function accountNameOf(name: string): string | undefined {
     const email = emailOf(name);
     return email === options.email ? undefined : email;
+  }
+
+  /**
+   * A certificate that begins tomorrow by our clock would be thrown away, and the CA would have counted it. Without an
+   * answer the time cannot be seen; then the order fails by itself.
+   */
+  async function seeTheTime(signal: AbortSignal): Promise<void> {
+    const { skewMs = 0 } = await info.directory(signal);
+    if (Math.abs(skewMs) <= MAX_SKEW_MS) return;
+    throw new GatehouseError("GATEHOUSE_ACME_UNAVAILABLE", {
+      message: `This machine's clock is ${formatDuration(Math.round(Math.abs(skewMs) / 60_000) * 60_000)} ${skewMs > 0 ? "ahead of" : "behind"} the CA's; nothing is ordered.`,
+      hint: "Set the clock right (timedatectl set-ntp true); the order follows by itself.",
+      detail: { road: "clock" },
+    });
   }
 
   /** An account the CA has lost is made anew, once: its limit on new accounts is ten in three hours. */
@@ -173,34 +197,6 @@ export function createIssuer(options: IssuerOptions): AcmeIssuer {
     }
   }
 
-  async function rehearseAt(at: NonNullable<typeof staging>, attempt: Attempt, signal: AbortSignal): Promise<void> {
-    const wire = countedWire(await at.account.open(signal), at.ledger, {
-      ...attempt,
-      account: undefined,
-      isRenewal: false,
-    });
-    await rehearse(wire, attempt.names, { prover, now: () => clock.now() }, signal);
-  }
-
-  /** After the CA could not check a name, its staging is asked first; only what succeeds there spends a real try. */
-  async function rehearseFirst(attempt: Attempt, signal: AbortSignal): Promise<void> {
-    const { name } = attempt;
-    if (staging === undefined || attempt.who === "insists") return;
-    if ((await histories.read(name)).lastFailure !== "GATEHOUSE_ACME_CHALLENGE_FAILED") return;
-    try {
-      await rehearseAt(staging, attempt, signal);
-      log.info({ event: "acme.rehearsal.passed", name }, "the CA's staging is satisfied, the CA itself is asked");
-    } catch (error) {
-      signal.throwIfAborted();
-      if (isGatehouseError(error, "GATEHOUSE_ACME_CHALLENGE_FAILED")) {
-        await histories.failed(attempt, error, "rehearsal");
-        throw error;
-      }
-      // Staging has its own troubles, and fewer nines.
-      log.warn({ event: "acme.rehearsal.none", name, reason: errorText(error) }, "the CA's staging cannot be asked");
-    }
-  }
-
   async function save(bundle: CertificateBundle): Promise<void> {
     try {
       await bundles.save(bundle);
@@ -215,11 +211,11 @@ export function createIssuer(options: IssuerOptions): AcmeIssuer {
   return {
     tidy,
     async rehearse(name, signal) {
-      if (staging === undefined) return false;
+      if (!rehearsal.isPossible) return false;
       const names = namesOf(name);
       prover.check(names);
-      const attempt: Attempt = { name, names, account: accountNameOf(name), who: "person", isRenewal: false };
-      await rehearseAt(staging, attempt, signal);
+      const account = accountNameOf(name);
+      await rehearsal.now({ name, names, account, who: "person", isRenewal: false, isAdvised: false }, signal);
       return true;
     },
     accounts: (names) => [...new Set(names.map(accountFor))],
@@ -237,6 +233,8 @@ export function createIssuer(options: IssuerOptions): AcmeIssuer {
       try {
         const names = namesOf(name);
         const current = await bundles.load(name);
+        const isOurs = current !== undefined && current.ca === directoryUrl;
+        const advice = isOurs ? await renewalInfo.known(current) : undefined;
         const isNeeded =
           reason === "asked" || reason === "insisted"
             ? current === undefined || current.issuedAt < askedAt
@@ -244,24 +242,36 @@ export function createIssuer(options: IssuerOptions): AcmeIssuer {
                 fits: ({ ca, revokedAt, names: held }) =>
                   ca === directoryUrl && revokedAt === undefined && isSameSet(held, names),
                 share: options.renewAtShare,
+                advised: advice?.renewAt,
                 now: askedAt,
               });
         if (!isNeeded && current !== undefined) return current;
         prover.check(names);
-        const isRenewal = current !== undefined && current.ca === directoryUrl && isSameSet(current.names, names);
+        const isRenewal = isOurs && isSameSet(current.names, names);
         const who = reason === "insisted" ? "insists" : reason === "asked" ? "person" : "machine";
-        const attempt: Attempt = { name, names, account: accountNameOf(name), who, isRenewal };
+        const isAdvised = advice?.isOpen(askedAt) === true;
+        const attempt: Attempt = { name, names, account: accountNameOf(name), who, isRenewal, isAdvised };
         await ledger.admit(attempt, []);
         await storage.probe();
         await tidy();
-        await rehearseFirst(attempt, signal);
         const { key = "p256", profile, preferredChain } = options;
-        const bundle = await obtain({ name, names, key, profile, preferredChain }, current, attempt, signal).catch(
-          async (error: unknown) => {
+        const id =
+          isOurs && names.some((each) => current.names.includes(each))
+            ? await renewalInfo.replaces(current, signal)
+            : undefined;
+        const replaces =
+          id === undefined || current === undefined
+            ? undefined
+            : { id, wasReplaced: () => renewalInfo.wasReplaced(current) };
+        const wanted = { name, names, key, profile, preferredChain, replaces };
+        const noted = <T>(work: Promise<T>): Promise<T> =>
+          work.catch(async (error: unknown) => {
             if (!signal.aborted && !isLocal(error)) await histories.failed(attempt, error);
             throw error;
-          },
-        );
+          });
+        await noted(seeTheTime(signal));
+        await rehearsal.ifItFailed(attempt, signal);
+        const bundle = await noted(obtain(wanted, current, attempt, signal));
         await save(bundle);
         await histories.issued(attempt);
         await options.onIssued(bundle);
@@ -275,19 +285,3 @@ export function createIssuer(options: IssuerOptions): AcmeIssuer {
 
 /** Told by our own ledger: the CA was not asked. */
 const isLocal = (error: unknown): boolean => isGatehouseError(error) && error.detail["local"] === true;
-
-/** The staging of the CA, with an account and a ledger of its own. */
-function stagingOf(options: IssuerOptions): { account: AcmeAccount; ledger: Ledger } | undefined {
-  const known = limitsOf(options.directoryUrl).staging;
-  const place = options.staging ?? (known === undefined ? false : { directoryUrl: known, roots: options.roots });
-  if (place === false) return undefined;
-  const { connect = createAcmeWire } = options;
-  const ledger = createLedger({ ...options, directoryUrl: place.directoryUrl });
-  const account = createAcmeAccount({
-    ...options,
-    ...place,
-    eab: undefined,
-    connect: (wire) => countedAccounts(connect(wire), ledger),
-  });
-  return { account, ledger };
-}

@@ -43,7 +43,7 @@ export function countedWire(wire: AcmeWire, ledger: Ledger, attempt: Attempt): A
     },
 
     async newOrder(wanted, options, signal) {
-      isFree = options.replaces !== undefined;
+      isFree = options.replaces !== undefined && attempt.isAdvised;
       await ledger.admit(attempt, isFree ? [] : attempt.isRenewal ? OF_A_RENEWAL : OF_A_NEW_ONE);
       const spent = isFree || attempt.isRenewal ? [] : (["orders"] as const);
       await ledger.spend(attempt, spent);
@@ -95,7 +95,14 @@ export function countedWire(wire: AcmeWire, ledger: Ledger, attempt: Attempt): A
 
 /** New accounts are counted for each address of the Internet, which is all of this home. */
 export function countedAccounts(wire: AcmeWire, ledger: Ledger): AcmeWire {
-  const attempt: Attempt = { name: "a new account", names: [], account: undefined, who: "machine", isRenewal: false };
+  const attempt: Attempt = {
+    name: "a new account",
+    names: [],
+    account: undefined,
+    who: "machine",
+    isRenewal: false,
+    isAdvised: false,
+  };
   return {
     ...wire,
     get accountUrl() {

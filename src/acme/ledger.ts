@@ -34,6 +34,8 @@ export interface Attempt {
   who: "machine" | "person" | "insists";
   /** The same names have a certificate of this CA already: some limits do not count that. */
   isRenewal: boolean;
+  /** The CA's own window for the renewal has begun: an order that `replaces` is not counted. */
+  isAdvised: boolean;
 }
 
 export interface Ledger {

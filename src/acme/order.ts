@@ -34,6 +34,8 @@ export interface WantedCertificate {
   profile: string | undefined;
   /** Common name of an issuer in the chain that is preferred. */
   preferredChain: string | undefined;
+  /** The certificate that this one follows, as the CA names it (RFC 9773 §5). */
+  replaces?: { id: string; wasReplaced: () => Promise<void> } | undefined;
 }
 
 export interface OrderTools {
@@ -115,11 +117,34 @@ async function openOrder(
   const { name, names } = wanted;
   const keyPem = await generateKeyPem(wanted.key);
   const profile = await profileFor(wire, wanted, log, signal);
-  const order = await wire.newOrder(names, { profile }, signal);
+  const order = await newOrder(wire, wanted, profile, log, signal);
   const pending = { url: order.url, names, keyPem, createdAt: clock.now(), expires: order.expires };
   await orders.write(name, pending);
   log.info({ event: "acme.order.made", name, names, profile, status: order.status }, "certificate ordered");
   return { pending, order };
+}
+
+/** A CA that will not hear of the predecessor signs without it: once, and it is not named again. */
+async function newOrder(
+  wire: AcmeWire,
+  { name, names, replaces }: WantedCertificate,
+  profile: string | undefined,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<AcmeOrder> {
+  if (replaces === undefined) return wire.newOrder(names, { profile }, signal);
+  try {
+    return await wire.newOrder(names, { profile, replaces: replaces.id }, signal);
+  } catch (error) {
+    const type = problemType(error) ?? "";
+    if (!["alreadyReplaced", "conflict", "malformed"].includes(type)) throw error;
+    log.info(
+      { event: "acme.order.unreplaced", name, problem: type },
+      "the order is made without naming its predecessor",
+    );
+    await replaces.wasReplaced();
+    return wire.newOrder(names, { profile }, signal);
+  }
 }
 
 /** The one profile of Let's Encrypt that takes addresses; a CA without it is asked for its default. */

@@ -4,16 +4,16 @@
  * Never: speaks ACME (issue does) or serves. The rules are next door: `due` (lifetime share) and `failures` (back-off).
  */
 import { errorText, GatehouseError, isGatehouseError } from "../core/errors.ts";
-import type { Clock } from "../core/time.ts";
-import type { Logger } from "../observe/log.ts";
-import type { Metrics } from "../observe/metrics.ts";
-import type { BundleStore, CertificateBundle } from "../storage/bundles.ts";
-import type { Storage } from "../storage/contract.ts";
-import { isDue, renewAt } from "./due.ts";
-import { type CertificateStatus, certificateStatus } from "./certificate-status.ts";
-import { type FailureRecord, createFailureMemory, recordFailure } from "./failures.ts";
+import type { CertificateBundle } from "../storage/bundles.ts";
+import { renewAt } from "./due.ts";
+import { certificateStatus } from "./certificate-status.ts";
+import { createFailureMemory, recordFailure } from "./failures.ts";
 import type { IssueReason } from "./issue.ts";
-import { reasonFor, type Waiting } from "./waiting.ts";
+import { type Leadership, createLeadership } from "./leadership.ts";
+import { nextTry, pickNext, pickToAsk, soonest } from "./queue.ts";
+import type { Scheduler, SchedulerOptions } from "./scheduler-contract.ts";
+import { type Entry, newEntry } from "./scheduler-entry.ts";
+import { reasonFor } from "./waiting.ts";
 
 /**
  * Wake at least this often and ask the wall clock: timers do not count the hours a machine slept, and setTimeout
@@ -22,53 +22,11 @@ import { reasonFor, type Waiting } from "./waiting.ts";
 const TICK_MS = 60_000;
 /** A renewal that brought nothing newer is not repeated in a loop. */
 const REST_MS = 60_000;
-
-export interface Scheduler {
-  /** The names to keep; called at start and at each reload. Names gone are dropped, new ones queued. */
-  setNames(names: readonly string[]): void;
-  status(): CertificateStatus[];
-  /**
-   * Order now, whatever the share of life. Resolves when done; rejects with the reason.
-   *
-   * @param options.really  also when the CA, or our ledger of its limits, says later
-   */
-  renewNow(name: string, options?: { really?: boolean }): Promise<CertificateBundle>;
-  /** What is stored for this name was changed by somebody else: look again. */
-  lookAgain(name: string): void;
-  /** Abort what is under way (the order stays on disk and is continued) and wait for its end. */
-  stop(): Promise<void>;
-}
-
-export interface SchedulerOptions {
-  /** Directory URL, or `local`: failures are kept for this CA. */
-  ca: string;
-  /** A certificate that does not fit (another CA, other names) is due at once. Default: it is of `ca`. */
-  fits?: ((bundle: CertificateBundle) => boolean) | undefined;
-  issue: (name: string, reason: IssueReason, signal: AbortSignal) => Promise<CertificateBundle>;
-  bundles: BundleStore;
-  storage: Storage;
-  clock: Clock;
-  log: Logger;
-  metrics?: Pick<Metrics, "certificate" | "acmeOrder" | "acmeConsecutiveFailures"> | undefined;
-  /** See `renewAt`. */
-  renewAtShare?: number | undefined;
-  /** 0 … 1, for the jitter of the back-off. Default Math.random. */
-  random?: () => number;
-  /** For tests with a clock of their own. Default one minute. */
-  tickMs?: number;
-}
-
-interface Entry {
-  name: string;
-  /** What storage knows has been read. */
-  isLoaded: boolean;
-  bundle: CertificateBundle | undefined;
-  failure: FailureRecord | undefined;
-  restUntil: number;
-  heldBy: string | undefined;
-  /** People waiting for `renewNow`. */
-  waiting: Waiting[];
-}
+/** Questions about renewal times between two looks for something more urgent. */
+const ASK_AT_ONCE = 25;
+/** Where another process schedules: what is due is looked for this often, everything else each hour. */
+const LOOK_AGAIN_MS = 60_000;
+const LOOK_AT_ALL_MS = 3_600_000;
 
 export function createScheduler(options: SchedulerOptions): Scheduler {
   const { ca, bundles, clock, log, metrics, renewAtShare: share, random = Math.random, tickMs = TICK_MS } = options;
@@ -79,31 +37,19 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   let unread: Entry[] = [];
   let underWay: { entry: Entry; controller: AbortController } | undefined;
   let working: Promise<void> | undefined;
-  let timer: NodeJS.Timeout | undefined;
+  let callOff = (): void => {};
+  let leadership: Leadership | undefined;
+  const stopping = new AbortController();
+  const { timer = unheldTimer, renewalInfoOf = () => undefined, onFound = () => {} } = options;
   let isStopped = false;
 
-  /** Without a certificate at once; else by its life; after a failure not before its time. */
-  function nextTry(entry: Entry): number {
-    return Math.max(dueAt(entry), entry.failure?.nextTry ?? 0, entry.restUntil);
-  }
-
-  const dueAt = ({ bundle }: Entry): number => (bundle === undefined || !fits(bundle) ? 0 : renewAt(bundle, share));
-
-  /** People first, then names that have nothing, in the order of the configuration, then the least time left. */
-  function pickNext(now: number): Entry | undefined {
-    const all = [...entries.values()];
-    const due = all.filter((entry) => nextTry(entry) <= now);
-    return (
-      all.find((entry) => entry.waiting.length > 0) ??
-      due.find((entry) => entry.bundle === undefined) ??
-      due.sort((a, b) => (a.bundle?.notAfter ?? 0) - (b.bundle?.notAfter ?? 0))[0]
-    );
-  }
-
   async function load(entry: Entry): Promise<void> {
-    entry.isLoaded = true;
+    const isFirst = entry.readAt === 0;
+    entry.readAt = clock.now();
     try {
-      entry.bundle = await bundles.load(entry.name);
+      const bundle = await bundles.load(entry.name);
+      if (!isFirst && bundle !== undefined && bundle.serial !== entry.bundle?.serial) onFound(bundle);
+      await take(entry, bundle);
       entry.failure = await memory.load(entry.name, clock.now());
     } catch (error) {
       // Not knowing is no reason to order: look again later, like after any failure.
@@ -112,17 +58,50 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     report(entry);
   }
 
+  async function take(entry: Entry, bundle: CertificateBundle | undefined): Promise<void> {
+    const renewalInfo = bundle === undefined ? undefined : renewalInfoOf(bundle.ca);
+    entry.advice = bundle === undefined ? undefined : await renewalInfo?.known(bundle);
+    if (bundle?.serial !== entry.bundle?.serial) entry.askAt = renewalInfo?.firstAskAt() ?? Number.POSITIVE_INFINITY;
+    entry.bundle = bundle;
+    entry.dueAt = dueAt(entry);
+  }
+
+  function dueAt({ bundle, advice }: Entry): number {
+    return bundle === undefined || !fits(bundle) ? 0 : renewAt(bundle, share, advice?.renewAt);
+  }
+
+  /** Some at a time. False when nobody was to be asked. */
+  async function ask(): Promise<boolean> {
+    const some = pickToAsk(entries.values(), clock.now(), ASK_AT_ONCE);
+    for (const entry of some) {
+      const { bundle } = entry;
+      const renewalInfo = bundle === undefined ? undefined : renewalInfoOf(bundle.ca);
+      if (bundle === undefined || renewalInfo === undefined) entry.askAt = Number.POSITIVE_INFINITY;
+      else {
+        const { advice, askAgainAt } = await renewalInfo.ask(bundle, stopping.signal);
+        entry.advice = advice;
+        entry.askAt = Math.max(askAgainAt, clock.now() + REST_MS);
+        entry.dueAt = dueAt(entry);
+        report(entry);
+      }
+      if (isStopped) break;
+    }
+    return some.length > 0;
+  }
+
   async function attempt(entry: Entry): Promise<void> {
     const controller = new AbortController();
     underWay = { entry, controller };
     const before = entry.bundle?.serial;
+    const startedAt = clock.now();
     entry.heldBy = undefined;
     const reason: IssueReason = reasonFor(entry.waiting) ?? (entry.bundle === undefined ? "first" : "renewal");
     try {
       const bundle = await options.issue(entry.name, reason, controller.signal);
-      entry.bundle = bundle;
-      if (isDue(bundle, { fits, share, now: clock.now() })) entry.restUntil = clock.now() + REST_MS;
-      if (bundle.serial !== before) {
+      await take(entry, bundle);
+      if (entry.dueAt <= clock.now()) entry.restUntil = clock.now() + REST_MS;
+      if (bundle.serial !== before && bundle.issuedAt < startedAt) onFound(bundle);
+      else if (bundle.serial !== before) {
         metrics?.acmeOrder("success", reason);
         const { name, serial, issuer, notAfter } = bundle;
         log.info({ event: "certificate.issued", name, reason, serial, issuer, notAfter }, "certificate issued");
@@ -174,12 +153,12 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     log.warn({ event: "acme.failures.unkept", name, reason: errorText(error) }, "the back-off could not be stored");
   }
 
-  function report({ name, bundle, failure }: Entry): void {
+  function report({ name, bundle, failure, advice }: Entry): void {
     const facts = bundle && {
       notBefore: bundle.notBefore,
       notAfter: bundle.notAfter,
       source: URL.parse(bundle.ca)?.host ?? bundle.ca,
-      renewAt: renewAt(bundle, share),
+      renewAt: renewAt(bundle, share, advice?.renewAt),
     };
     metrics?.certificate(name, facts);
     metrics?.acmeConsecutiveFailures(name, failure?.count ?? 0);
@@ -196,17 +175,33 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   async function work(): Promise<void> {
     for (;;) {
       if (isStopped) return;
-      const unread = nextUnread();
-      const next = unread === undefined ? pickNext(clock.now()) : undefined;
+      const unread = nextUnread() ?? nextStale();
+      const next = unread === undefined ? pickNext(mine(), clock.now()) : undefined;
       if (unread !== undefined) await load(unread);
       else if (next !== undefined) await attempt(next);
-      else return;
+      else if (leadership?.isLeader() !== true || !(await ask())) return;
     }
+  }
+
+  /** People are served by whichever process they ask; the rest is for the one that schedules. */
+  function mine(): Iterable<Entry> {
+    const all = entries.values();
+    return leadership?.isLeader() === true ? all : [...all].filter(({ waiting }) => waiting.length > 0);
+  }
+
+  /** Where another process schedules, what it brought is found on the disk. */
+  function nextStale(): Entry | undefined {
+    if (leadership?.isLeader() !== false) return undefined;
+    const now = clock.now();
+    for (const entry of entries.values()) {
+      if (now - entry.readAt >= (nextTry(entry) <= now ? LOOK_AGAIN_MS : LOOK_AT_ALL_MS)) return entry;
+    }
+    return undefined;
   }
 
   function wake(): void {
     if (isStopped || working !== undefined) return;
-    clearTimeout(timer);
+    callOff();
     working = work()
       .catch((error: unknown) => {
         log.error({ event: "scheduler.stumbled", reason: errorText(error) }, "the scheduler stumbled and goes on");
@@ -221,9 +216,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   function arm(): void {
     if (isStopped) return;
     const now = clock.now();
-    const soonest = Math.min(...[...entries.values()].map((entry) => (entry.waiting.length > 0 ? 0 : nextTry(entry))));
-    timer = setTimeout(wake, Math.min(Math.max(soonest - now, 1), tickMs));
-    timer.unref();
+    const at = leadership?.isLeader() === true ? soonest(entries.values()) : soonest(mine());
+    callOff = timer(wake, Math.min(Math.max(at - now, 1), tickMs));
   }
 
   function turnAway(entry: Entry, why: string): void {
@@ -236,30 +230,22 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     setNames(names) {
       const kept = new Map<string, Entry>();
       for (const name of names) {
-        const fresh = {
-          name,
-          isLoaded: false,
-          bundle: undefined,
-          failure: undefined,
-          restUntil: 0,
-          heldBy: undefined,
-          waiting: [],
-        };
-        kept.set(name, entries.get(name) ?? fresh);
+        kept.set(name, entries.get(name) ?? newEntry(name));
       }
       const gone = [...entries.values()].filter(({ name }) => !kept.has(name));
       entries = kept;
-      unread = [...kept.values()].filter((entry) => !entry.isLoaded).reverse();
+      unread = [...kept.values()].filter(({ readAt }) => readAt === 0).reverse();
       for (const entry of gone) {
         turnAway(entry, "it is no longer in the configuration");
         metrics?.certificate(entry.name, undefined);
       }
+      leadership ??= createLeadership(options.storage, log, wake);
       wake();
     },
 
     status: () =>
       [...entries.values()].map((entry) =>
-        certificateStatus(entry, { nextTry: nextTry(entry), renewAt: dueAt(entry), now: clock.now() }),
+        certificateStatus(entry, { nextTry: nextTry(entry), renewAt: entry.dueAt, now: clock.now() }),
       ),
 
     lookAgain(name) {
@@ -292,9 +278,18 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
 
     async stop() {
       isStopped = true;
-      clearTimeout(timer);
+      callOff();
+      stopping.abort(new Error("Gatehouse is stopping"));
       for (const entry of entries.values()) turnAway(entry, "Gatehouse is stopping");
       await working;
+      await leadership?.stop();
     },
   };
+}
+
+/** It must not keep a process alive that has nothing else to do. */
+function unheldTimer(work: () => void, ms: number): () => void {
+  const timeout = setTimeout(work, ms);
+  timeout.unref();
+  return () => clearTimeout(timeout);
 }

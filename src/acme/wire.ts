@@ -4,9 +4,8 @@
  * Never: decides what to do next, keeps anything, or runs a whole order by itself (`auto()` is not used).
  */
 import { isIP } from "node:net";
-import { type SecureContext, createSecureContext, getCACertificates } from "node:tls";
 import { Client } from "acme-client";
-import { errorText, GatehouseError } from "../core/errors.ts";
+import { GatehouseError } from "../core/errors.ts";
 import { type Clock, systemClock } from "../core/time.ts";
 import { explain } from "./explain.ts";
 import { AcmeProblem, AcmeUnreachable, isRecord } from "./problem.ts";
@@ -18,6 +17,7 @@ import {
   readOrder,
 } from "./wire-answers.ts";
 import { poll, withFreshNonces } from "./wire-again.ts";
+import { trusting } from "./wire-trust.ts";
 import { type CallScope, type NonceSlot, tameAcmeClient, withinScope } from "./wire-http.ts";
 
 const REQUEST_DEADLINE_MS = 30_000;
@@ -250,20 +250,6 @@ async function profilesIn(client: Client): Promise<string[]> {
   return Object.keys(profiles)
     .filter((name) => /^[\w.-]{1,64}$/.test(name))
     .slice(0, 50);
-}
-
-/** Built once for a wire: parsing some 150 roots takes tens of milliseconds. */
-function trusting(roots: string | undefined): SecureContext | undefined {
-  if (roots === undefined) return undefined;
-  try {
-    return createSecureContext({ ca: [...getCACertificates("default"), roots] });
-  } catch (cause) {
-    throw new GatehouseError("GATEHOUSE_CONFIG_INVALID", {
-      message: `acme.caRoots is not a PEM certificate: ${errorText(cause)}.`,
-      hint: "Give the file that begins with -----BEGIN CERTIFICATE-----.",
-      cause,
-    });
-  }
 }
 
 /** The kind of problem behind an explained error. */

@@ -27,6 +27,7 @@ const wanted = (over: Partial<Attempt> = {}): Attempt => ({
   account: undefined,
   who: "machine",
   isRenewal: false,
+  isAdvised: false,
   ...over,
 });
 

@@ -7,7 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { IssueReason } from "../../src/acme/issue.ts";
-import { type Scheduler, type SchedulerOptions, createScheduler } from "../../src/acme/scheduler.ts";
+import { createScheduler } from "../../src/acme/scheduler.ts";
+import type { Scheduler, SchedulerOptions } from "../../src/acme/scheduler-contract.ts";
 import { GatehouseError, isGatehouseError } from "../../src/core/errors.ts";
 import type { BundleStore, CertificateBundle } from "../../src/storage/bundles.ts";
 import { createFileStorage } from "../../src/storage/files.ts";
@@ -374,4 +375,27 @@ test("metrics hear of certificates, orders and failures", async (t) => {
     assert.ok(heard.includes(fact), `${fact} in ${heard.join(", ")}`);
   }
   assert.equal(heard.at(-1), "certificate bad none");
+});
+
+test("of two processes on one state folder one orders, both serve, and the other takes over", async (t) => {
+  const world = await makeWorld(t);
+  const found: string[] = [];
+  const leader = world.start(["a", "b"]);
+  await until("the leader's orders", () => leader.status().every(({ state }) => state === "valid"));
+  const standby = world.start(["a", "b"], { onFound: ({ name }) => void found.push(name) });
+  await until("it has read them", () => standby.status().every(({ state }) => state === "valid"));
+  await until("it stands by", () => world.lines.some(({ event }) => event === "scheduler.stands_by"));
+  const orders = world.calls.length;
+  // Both see that the renewal is due; one orders it and the other one finds it.
+  world.now += 62 * DAY;
+  await until("two renewals", () => world.calls.length === orders + 2);
+  world.now += 2 * MINUTE;
+  await until("the other has found them", () => found.length === 2);
+  await settle();
+  assert.equal(world.calls.length, orders + 2);
+  assert.deepEqual(found.toSorted(), ["a", "b"]);
+  assert.equal((await standby.renewNow("a")).name, "a", "people may ask either");
+  await leader.stop();
+  world.now += 70 * DAY;
+  await until("the other one orders", () => world.calls.length === orders + 5);
 });

@@ -12,12 +12,14 @@ import { GatehouseError } from "../../src/core/errors.ts";
 import { diskError } from "../../src/storage/disk-errors.ts";
 import { createFileStorage } from "../../src/storage/files.ts";
 import { temporaryFolder } from "../support/gatehouse.ts";
+import { memoryStorage } from "../support/memory-storage.ts";
 import { hasProgram, runProgram } from "../support/programs.ts";
 import { storageContract } from "./contract.ts";
 
 const FILES = new URL("../../src/storage/files.ts", import.meta.url).href;
 const modeOf = async (path: string): Promise<number> => (await stat(path)).mode & 0o777;
 
+storageContract("memory, for simulations", () => Promise.resolve(memoryStorage()));
 storageContract("files", async (t) => createFileStorage(await temporaryFolder(t)));
 
 test("folders are 0700 and files 0600 whatever the umask", async (t) => {

@@ -17,6 +17,7 @@ export type Endpoint =
   | "authorization"
   | "challenge"
   | "certificate"
+  | "renewalInfo"
   | "other";
 
 const ENDPOINTS: readonly (readonly [prefix: string, endpoint: Endpoint])[] = [
@@ -29,6 +30,8 @@ const ENDPOINTS: readonly (readonly [prefix: string, endpoint: Endpoint])[] = [
   ["/authZ/", "authorization"],
   ["/chalZ/", "challenge"],
   ["/certZ/", "certificate"],
+  // Debian's Pebble has none: only a fault answers there.
+  ["/renewal-info/", "renewalInfo"],
 ];
 
 export type Fault =
