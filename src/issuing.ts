@@ -36,6 +36,8 @@ export interface IssuingTools {
   log: Logger;
   metrics: Metrics;
   version: string;
+  /** Nothing is ordered by itself. */
+  onlyAsked?: boolean | undefined;
   /** Serve it from now on. */
   onIssued(bundle: CertificateBundle): void;
 }
@@ -89,6 +91,7 @@ export function createIssuing(config: Config, tools: IssuingTools): Issuing {
     renewAtShare: acme.renewAtShare,
     renewalInfoOf: (ca) => informants.get(ca),
     onFound: (bundle) => tools.onIssued(bundle),
+    onlyAsked: tools.onlyAsked,
   });
   const tidying = setInterval(() => void issuer.tidy(), TIDY_EVERY_MS);
   tidying.unref();

@@ -24,6 +24,8 @@ export interface Scheduler {
   renewNow(name: string, options?: { really?: boolean }): Promise<CertificateBundle>;
   /** What is stored for this name was changed by somebody else: look again. */
   lookAgain(name: string): void;
+  /** What is under way, reading included, has ended. */
+  settled(): Promise<void>;
   /** Abort what is under way (the order stays on disk and is continued) and wait for its end. */
   stop(): Promise<void>;
 }
@@ -43,6 +45,8 @@ export interface SchedulerOptions {
   clock: Clock;
   log: Logger;
   metrics?: Pick<Metrics, "certificate" | "acmeOrder" | "acmeConsecutiveFailures"> | undefined;
+  /** Nothing by itself: people ask, and when nobody asks nothing happens. */
+  onlyAsked?: boolean | undefined;
   /** See `renewAt`. */
   renewAtShare?: number | undefined;
   /** 0 … 1, for the jitter of the back-off. Default Math.random. */

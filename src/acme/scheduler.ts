@@ -239,7 +239,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
         turnAway(entry, "it is no longer in the configuration");
         metrics?.certificate(entry.name, undefined);
       }
-      leadership ??= createLeadership(options.storage, log, wake);
+      if (options.onlyAsked !== true) leadership ??= createLeadership(options.storage, log, wake);
       wake();
     },
 
@@ -275,6 +275,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       wake();
       return promise;
     },
+
+    settled: async () => working,
 
     async stop() {
       isStopped = true;

@@ -48,8 +48,9 @@ export async function renewWhatIsDue(
   wanted: Pick<Wanted, "names" | "json">,
   terminal: Terminal,
 ): Promise<number> {
-  const now = Date.now();
   const certificates = [...(await client.certificates())].sort(byTimeLeft).filter(({ isDisabled }) => !isDisabled);
+  // After the answer: a next try that is due already comes as the instant of the answer.
+  const now = Date.now();
   const meant = certificates.filter(({ name }) => wanted.names.length === 0 || wanted.names.includes(name));
   for (const name of wanted.names) {
     if (!certificates.some((one) => one.name === name)) {

@@ -3,10 +3,14 @@
  * Owns: their names, options and help.
  * Never: does their work.
  */
+import { withKeeper } from "./keeper.ts";
 import { type Flags, textFlag, type Verbs } from "./verbs.ts";
 
+const READ = { canOrder: false };
+const ORDER = { canOrder: true };
+
 export function declareCertificateVerbs(verbs: Verbs): void {
-  const { verb, client, terminal } = verbs;
+  const { verb, terminal } = verbs;
   const isJson = (flags: Flags): boolean => flags.json === true;
   verb(
     {
@@ -17,7 +21,7 @@ export function declareCertificateVerbs(verbs: Verbs): void {
     },
     async (flags) => {
       const { listCertificates } = await import("./certificates.ts");
-      return listCertificates(await client(flags), isJson(flags), terminal);
+      return withKeeper(flags, terminal, READ, (client) => listCertificates(client, isJson(flags), terminal));
     },
   );
   verb(
@@ -36,7 +40,9 @@ export function declareCertificateVerbs(verbs: Verbs): void {
     async (flags, names) => {
       const { issueCertificates } = await import("./issue.ts");
       const wanted = { names, all: flags["all"] === true, ...orderFlags(flags), force: flags["force"] === true };
-      return issueCertificates(await client(flags), { ...wanted, json: isJson(flags) }, terminal);
+      return withKeeper(flags, terminal, ORDER, (client) =>
+        issueCertificates(client, { ...wanted, json: isJson(flags) }, terminal),
+      );
     },
   );
   verb(
@@ -53,7 +59,9 @@ export function declareCertificateVerbs(verbs: Verbs): void {
     async (flags, names) => {
       const { issueCertificates } = await import("./issue.ts");
       const wanted = { names, all: flags["all"] === true, ...orderFlags(flags), force: true };
-      return issueCertificates(await client(flags), { ...wanted, json: isJson(flags) }, terminal);
+      return withKeeper(flags, terminal, ORDER, (client) =>
+        issueCertificates(client, { ...wanted, json: isJson(flags) }, terminal),
+      );
     },
   );
   verb(
@@ -65,7 +73,9 @@ export function declareCertificateVerbs(verbs: Verbs): void {
     },
     async (flags, names) => {
       const { renewWhatIsDue } = await import("./issue.ts");
-      return renewWhatIsDue(await client(flags), { names, json: isJson(flags) }, terminal);
+      return withKeeper(flags, terminal, ORDER, (client) =>
+        renewWhatIsDue(client, { names, json: isJson(flags) }, terminal),
+      );
     },
   );
   verb(
@@ -84,7 +94,7 @@ export function declareCertificateVerbs(verbs: Verbs): void {
     async (flags, [name = ""]) => {
       const { revokeCertificate } = await import("./retire.ts");
       const wanted = { name, reason: textFlag(flags, "reason") ?? "unspecified", json: isJson(flags) };
-      return revokeCertificate(await client(flags), wanted, terminal);
+      return withKeeper(flags, terminal, ORDER, (client) => revokeCertificate(client, wanted, terminal));
     },
   );
   verb(
@@ -96,7 +106,7 @@ export function declareCertificateVerbs(verbs: Verbs): void {
     },
     async (flags, [name = ""]) => {
       const { disableName } = await import("./retire.ts");
-      return disableName(await client(flags), name, isJson(flags), terminal);
+      return withKeeper(flags, terminal, READ, (client) => disableName(client, name, isJson(flags), terminal));
     },
   );
   verb(
@@ -109,7 +119,9 @@ export function declareCertificateVerbs(verbs: Verbs): void {
     },
     async (flags) => {
       const { cleanUp } = await import("./retire.ts");
-      return cleanUp(await client(flags), { isRehearsal: flags["dryRun"] === true, json: isJson(flags) }, terminal);
+      return withKeeper(flags, terminal, READ, (client) =>
+        cleanUp(client, { isRehearsal: flags["dryRun"] === true, json: isJson(flags) }, terminal),
+      );
     },
   );
   verb(
@@ -121,7 +133,7 @@ export function declareCertificateVerbs(verbs: Verbs): void {
     },
     async (flags, names) => {
       const { reportCertificates } = await import("./show.ts");
-      return reportCertificates(await client(flags), names, isJson(flags), terminal);
+      return withKeeper(flags, terminal, READ, (client) => reportCertificates(client, names, isJson(flags), terminal));
     },
   );
   verb(
@@ -133,7 +145,7 @@ export function declareCertificateVerbs(verbs: Verbs): void {
     },
     async (flags, [name = ""]) => {
       const { showCertificate } = await import("./show.ts");
-      return showCertificate(await client(flags), name, isJson(flags), terminal);
+      return withKeeper(flags, terminal, READ, (client) => showCertificate(client, name, isJson(flags), terminal));
     },
   );
   const acme = verbs.group({
@@ -152,7 +164,7 @@ export function declareCertificateVerbs(verbs: Verbs): void {
     async (flags) => {
       const { showAccounts } = await import("./show.ts");
       const options = { json: isJson(flags), rollOver: flags["rollOver"] === true };
-      return showAccounts(await client(flags), options, terminal);
+      return withKeeper(flags, terminal, ORDER, (client) => showAccounts(client, options, terminal));
     },
   );
 }

@@ -27,6 +27,7 @@ import { createDesk } from "./desk.ts";
 import { createDisabledNames } from "./disabled.ts";
 import { createGuardian } from "./guardian.ts";
 import { namesInFile, namesOf, ownNames } from "./names.ts";
+import { ownListener } from "./own-handshake.ts";
 import { createReloading } from "./reloading.ts";
 import { createSteps } from "./steps.ts";
 
@@ -38,6 +39,8 @@ export interface KeepingOptions {
   load(): Promise<Config>;
   /** Built by edge, told in this order. */
   companions: readonly Companion[];
+  /** Nothing is ordered by itself. */
+  onlyAsked?: boolean;
   /** Told of what needs a person. */
   notifier: Notifier;
   /** Answers of the companions, beside those that every Gatehouse gives. */
@@ -90,6 +93,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       challenges,
       alpn,
       log: steps.log,
+      onlyAsked: options.onlyAsked,
       metrics,
       version,
       onIssued(bundle) {
@@ -121,10 +125,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     rules: () => config.notify,
     certificates: () => desk.certificates(),
     served: () => ownNames(config),
-    listener() {
-      const [bound] = serving?.addresses().https ?? [];
-      return bound && { ...bound, proxyProtocolFrom: config.proxyProtocolFrom };
-    },
+    listener: () => ownListener(serving?.addresses().https ?? [], config.proxyProtocolFrom),
     bundle: (name) => bundles.load(name),
     restore: (bundle) => serving?.setBundle(bundle),
   });
@@ -207,11 +208,11 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     }
   }
 
-  const closeAll = async (): Promise<void> => {
+  async function closeAll(): Promise<void> {
     serving?.close();
     await observing?.server.close();
     await closeAdmin();
-  };
+  }
 
   return {
     async bundle(name) {
@@ -266,6 +267,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       notifier.apply(first.notify);
       metrics.reload(true);
       orderFor(first);
+      if (options.onlyAsked === true) await scheduler.settled();
       await tellCompanions();
       guardian.start();
       log.info(

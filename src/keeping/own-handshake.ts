@@ -19,6 +19,10 @@ export interface OwnListener extends Bound {
   proxyProtocolFrom: readonly string[];
 }
 
+/** The first one stands for all: they share their contexts. */
+export const ownListener = ([bound]: readonly Bound[], proxyProtocolFrom: readonly string[]): OwnListener | undefined =>
+  bound && { ...bound, proxyProtocolFrom };
+
 /** What is wrong, in words; undefined when it shows the stored certificate whole and in date. */
 export async function checkServed(
   listener: OwnListener,

@@ -21,13 +21,13 @@ const LEVELS: Record<string, number> = Object.fromEntries(
     ["issuing"],
     // The two halves of an edge, which meet in edge alone: the only file that sees every room.
     ["keeping", "serving"],
-    ["edge", "worker"],
+    ["edge", "worker", "stand-in"],
     ["cli"],
   ].flatMap((rooms, level) => rooms.map((room) => [room, level])),
 );
 
 /** What the command line may know; everything else it asks of the edge or of the admin socket. */
-const OPEN_TO_CLI = ["edge.ts", "admin/client", "config/", "core/", "observe/"];
+const OPEN_TO_CLI = ["edge.ts", "stand-in.ts", "admin/client", "config/", "core/", "observe/"];
 
 /** Libraries that one door alone may touch. */
 const GUARDED: Record<string, { door: RegExp; named: string }> = {
