@@ -45,7 +45,7 @@ export const ATTACKS: readonly Attack[] = [
   },
   {
     name: "MadeYouReset by a window of nothing (CVE-2025-8671)",
-    limit: "h2_frames",
+    limit: "h2_resets",
     piece: (n) =>
       times(20, (at) =>
         Buffer.concat([
@@ -56,7 +56,7 @@ export const ATTACKS: readonly Attack[] = [
   },
   {
     name: "MadeYouReset by a window past its end",
-    limit: "h2_frames",
+    limit: "h2_resets",
     piece: (n) =>
       times(20, (at) =>
         Buffer.concat([
@@ -67,7 +67,7 @@ export const ATTACKS: readonly Attack[] = [
   },
   {
     name: "MadeYouReset by DATA behind the end",
-    limit: "h2_frames",
+    limit: "h2_resets",
     piece: (n) =>
       times(20, (at) =>
         Buffer.concat([
@@ -78,7 +78,7 @@ export const ATTACKS: readonly Attack[] = [
   },
   {
     name: "malformed requests",
-    limit: "h2_frames",
+    limit: "h2_resets",
     piece: (n) =>
       times(20, (at) =>
         frame(FRAME.HEADERS, ENDS, id(20 * n + at), headerBlock([...request(), ["connection", "close"]])),
@@ -86,7 +86,7 @@ export const ATTACKS: readonly Attack[] = [
   },
   {
     name: "more streams than announced",
-    limit: "h2_frames",
+    limit: "h2_streams",
     piece: (n) => times(20, (at) => frame(FRAME.HEADERS, FLAG.END_HEADERS, id(20 * n + at), POST)),
   },
   {
@@ -162,7 +162,7 @@ export const ATTACKS: readonly Attack[] = [
   },
   {
     name: "heads of 100 KB",
-    limit: "h2_frames",
+    limit: "h2_head",
     piece: (n) => {
       const block = headerBlock([...request(), ["x", "a".repeat(100_000)]]);
       const pieces: Buffer[] = [];

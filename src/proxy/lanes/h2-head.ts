@@ -1,51 +1,14 @@
 /**
  * Is this the head of a perfectly ordinary HTTP/2 request?
- * Owns: one walk over the fields as node:http2 gives them, and the head that goes to the target.
+ * Owns: one walk over the fields as the decoder gives them, and the head that goes to the target.
  * Never: repairs or refuses: what is not ordinary is for h2-request to judge, so this reader can only be too careful.
  */
 import type { LimitsConfig } from "../../config/model.ts";
-import { OURS, PER_CONNECTION } from "../rules/headers.ts";
 import type { RequestHead } from "../rules/request-head.ts";
-import { type ConnectionFacts, type HeadLimits, METHODS, SINGLE } from "./check-request.ts";
+import { type ConnectionFacts, type HeadLimits, METHODS } from "./check-request.ts";
+import { AGENT, COOKIE, DROPPED, type Field, LENGTH, PASSES, PSEUDO } from "./http2/field.ts";
 
-/** What a name means here; the bits above tell single fields apart. */
-const KIND = 7;
-const PASSES = 0;
-const DROPPED = 1;
-const STRANGE = 2;
-const LENGTH = 3;
-const AGENT = 4;
-const COOKIE = 5;
-const SINGLE_SHIFT = 3;
-
-/** Dropped without a word by every lane; all others of these sets make a request one for h2-request. */
-const QUIETLY_DROPPED = new Set(["forwarded", "x-real-ip", "x-request-id"]);
-const OWN_KINDS = new Map([
-  ["content-length", LENGTH],
-  ["user-agent", AGENT],
-  ["cookie", COOKIE],
-]);
-
-/** From the sets that the rules and the checks use, so that the lanes cannot differ in a name. */
-function knownNames(): ReadonlyMap<string, number> {
-  const names = new Map<string, number>();
-  const single = [...SINGLE];
-  for (const name of new Set([...PER_CONNECTION, ...OURS, ...single, "cookie"])) {
-    const isStrange = (PER_CONNECTION.has(name) || OURS.has(name)) && !QUIETLY_DROPPED.has(name);
-    const kind = OWN_KINDS.get(name) ?? (isStrange ? STRANGE : QUIETLY_DROPPED.has(name) ? DROPPED : PASSES);
-    names.set(name, kind | ((single.indexOf(name) + 1) << SINGLE_SHIFT));
-  }
-  return names;
-}
-const NAMES = knownNames();
-
-/** Narrower than a token: neither `_` nor anything rare. */
-const PLAIN_NAME = /^[a-z][a-z0-9-]*$/;
-const CONTROL = /[^\t\x20-\x7e\x80-\xff]/;
 const TARGET = /^\/[\x21\x22\x24-\x5b\x5d-\x7e]*$/;
-const COLON = 0x3a;
-const P = 0x70;
-const X = 0x78;
 
 /** A head as the rules see it. Its list of fields is made when somebody asks: for most requests nobody does. */
 class OrdinaryH2Head implements RequestHead {
@@ -64,9 +27,9 @@ class OrdinaryH2Head implements RequestHead {
   readonly serverName: string | undefined;
   readonly tlsVersion: string | undefined;
   readonly seat: RequestHead["seat"];
-  readonly #raw: readonly string[];
+  readonly #fields: readonly Field[];
 
-  constructor(reader: H2HeadReader, facts: ConnectionFacts, host: string, raw: readonly string[]) {
+  constructor(reader: H2HeadReader, facts: ConnectionFacts, host: string, fields: readonly Field[]) {
     this.method = reader.method;
     this.target = reader.target;
     this.authority = reader.authority;
@@ -81,15 +44,12 @@ class OrdinaryH2Head implements RequestHead {
     this.serverName = facts.serverName;
     this.tlsVersion = facts.tlsVersion;
     this.seat = facts.seat;
-    this.#raw = raw;
+    this.#fields = fields;
   }
 
   get headers(): readonly string[] {
     const flat = ["host", this.authority];
-    for (let at = 0; at < this.#raw.length; at += 2) {
-      const name = this.#raw[at] ?? "";
-      if (name.charCodeAt(0) !== COLON) flat.push(name, this.#raw[at + 1] ?? "");
-    }
+    for (const { name, value } of this.#fields) if (name.kind !== PSEUDO) flat.push(name.text, value);
     return flat;
   }
 }
@@ -102,8 +62,6 @@ export class H2HeadReader {
   userAgent: string | undefined;
   body: "none" | "length" | "chunked" = "none";
   contentLength = 0;
-  /** Names and values. */
-  size = 0;
   #scheme = "";
   /** The lines for the target, and in two pieces what stands around the Cookie, which comes in crumbs. */
   #beforeCookie = "";
@@ -111,7 +69,7 @@ export class H2HeadReader {
   #lines = "";
 
   /** @returns false for a request that h2-request has to judge */
-  read(raw: readonly string[], endsAtHead: boolean, limits: HeadLimits & Pick<LimitsConfig, "headSize">): boolean {
+  read(fields: readonly Field[], endsAtHead: boolean, limits: HeadLimits & Pick<LimitsConfig, "headSize">): boolean {
     this.method = "";
     this.target = "";
     this.authority = "";
@@ -124,59 +82,47 @@ export class H2HeadReader {
     let seen = 0;
     let size = 0;
     let at = 0;
+    const count = fields.length;
     // Pseudo headers first (RFC 9113 §8.3); a second one of a kind is found because there are four.
-    for (; at < raw.length; at += 2) {
-      const name = raw[at] as string;
-      if (name.charCodeAt(0) !== COLON) break;
-      const value = raw[at + 1] as string;
-      size += name.length + value.length;
-      if (!this.#takePseudo(name, value)) return false;
+    for (; at < count; at++) {
+      const field = fields[at] as Field;
+      if (field.name.kind !== PSEUDO) break;
+      size += field.size;
+      if (!field.isClean || !this.#takePseudo(field.name.text, field.value)) return false;
     }
-    if (at !== 8 || (raw.length - at) >> 1 > limits.headFields - 1) return false;
-    for (; at < raw.length; at += 2) {
-      const name = raw[at] as string;
-      const value = raw[at + 1] as string;
-      const bytes = name.length + value.length;
-      size += bytes;
-      if (bytes > limits.fieldSize || CONTROL.test(value)) return false;
-      const fact = NAMES.get(name);
-      if (fact === undefined) {
-        if (!PLAIN_NAME.test(name)) return false;
-        const first = name.charCodeAt(0);
-        if (first === P && name.startsWith("proxy-")) return false;
-        if (first === X && name.startsWith("x-forwarded-")) continue;
-        lines += `${name}: ${value}\r\n`;
-        continue;
-      }
-      const bit = fact >> SINGLE_SHIFT;
-      if (bit > 0) {
-        const mask = 1 << bit;
+    if (at !== 4 || count - at > limits.headFields - 1) return false;
+    for (; at < count; at++) {
+      const field = fields[at] as Field;
+      const { kind, mask } = field.name;
+      size += field.size;
+      if (field.size > limits.fieldSize || !field.isClean) return false;
+      if (mask !== 0) {
         if ((seen & mask) !== 0) return false;
         seen |= mask;
       }
-      const kind = fact & KIND;
-      if (kind === STRANGE) return false;
-      if (kind === DROPPED) continue;
-      if (kind === LENGTH) {
-        if (value === "") return false;
-        length = value;
+      if (kind === PASSES) {
+        lines += field.line;
+      } else if (kind === AGENT) {
+        this.userAgent = field.value;
+        lines += field.line;
+      } else if (kind === LENGTH) {
+        if (field.value === "") return false;
+        length = field.value;
       } else if (kind === COOKIE) {
         if (this.#cookie !== "") {
-          this.#cookie += `; ${value}`;
+          this.#cookie += `; ${field.value}`;
         } else {
           // An empty first crumb could not be told from none.
-          if (value === "") return false;
+          if (field.value === "") return false;
           this.#beforeCookie = lines;
-          this.#cookie = value;
+          this.#cookie = field.value;
           lines = "";
         }
-      } else {
-        if (kind === AGENT) this.userAgent = value;
-        lines += `${name}: ${value}\r\n`;
+      } else if (kind !== DROPPED) {
+        return false;
       }
     }
     this.#lines = lines;
-    this.size = size;
     if (size > limits.headSize || this.#cookie.length + 6 > limits.fieldSize) return false;
     if (this.target.length > limits.urlSize || !TARGET.test(this.target)) return false;
     return METHODS.has(this.method) && this.#takeFraming(length, endsAtHead);
@@ -205,8 +151,8 @@ export class H2HeadReader {
   }
 
   /** For the rules. @param host  the authority, normalised */
-  head(facts: ConnectionFacts, host: string, raw: readonly string[]): RequestHead {
-    return new OrdinaryH2Head(this, facts, host, raw);
+  head(facts: ConnectionFacts, host: string, fields: readonly Field[]): RequestHead {
+    return new OrdinaryH2Head(this, facts, host, fields);
   }
 
   /**

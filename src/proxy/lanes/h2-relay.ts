@@ -3,66 +3,67 @@
  * Owns: bytes, trailers and interim answers in both directions, backpressure, and who is told of a failure.
  * Never: judges the request or dials.
  *
- * One object per stream, which is the engine's sink as well: a small answer is put together from what came in one packet
- * and leaves as one head and one last piece.
+ * One object per stream, which is the engine's sink and the stream's user at once. Pieces of an answer are copied into
+ * the output of this turn, so that their memory is free again.
  */
-import { constants, type ServerHttp2Stream } from "node:http2";
 import { GatehouseError } from "../../core/errors.ts";
 import type { Exchange, LaneContext } from "../exchange.ts";
-import { errorAnswer, statusFor } from "../responses.ts";
+import { errorAnswer, type LocalAnswer, statusFor } from "../responses.ts";
 import { relayedTrailers, responseHeaders } from "../rules/headers.ts";
 import type { Decision } from "../rules/policy.ts";
 import { valuesOf } from "../rules/request-head.ts";
 import type { AnswerHead } from "../upstream/answer-head.ts";
 import type { AnswerSink, UpstreamCall } from "../upstream/engine.ts";
+import type { YoungGarbage } from "../../core/young-garbage.ts";
 import { watchUpload } from "./compat-upload.ts";
-import { answerStream, cutStream, finishStream, headerBlock } from "./h2-answer.ts";
-import type { SessionBounds } from "./h2-bounds.ts";
+import { CODE } from "./http2/frames.ts";
+import type { Stream, StreamUser } from "./http2/stream.ts";
 
 type Forward = Extract<Decision, { kind: "forward" }>;
 
-/** Trailers that frame or route (RFC 9110 §6.5.1): nghttp2 refuses pseudo headers, not all of these. */
-const MALFORMED_TRAILERS = new Set(["content-length", "transfer-encoding", "connection", "host", "te", "trailer"]);
-const END = { endStream: true };
-const TRAILING = { waitForTrailers: true };
+/** Trailers that frame or route (RFC 9110 §6.5.1), or that there are none of (RFC 9113 §8.1). */
+const MALFORMED_TRAILERS = new Set([
+  "content-length",
+  "transfer-encoding",
+  "connection",
+  "host",
+  "te",
+  "trailer",
+  "keep-alive",
+  "proxy-connection",
+  "upgrade",
+]);
 
-/** What comes behind the body, which may be here before anybody asks for the body; and who hears of its size. */
-export interface LateFields {
-  /** Flat list, as it came. */
-  trailers: readonly string[];
-  readonly bounds: SessionBounds;
-}
+const NOTHING: Buffer = Buffer.alloc(0);
+const NONE: readonly string[] = [];
 
-export class H2Relay implements AnswerSink {
+export class H2Relay implements AnswerSink, StreamUser {
   readonly takesFraming = false;
-  /** What the client's window does not let through yet stays in the stream. */
-  readonly keepsBytes = true;
+  readonly keepsBytes = false;
   readonly #context: LaneContext;
-  readonly #stream: ServerHttp2Stream;
+  readonly #garbage: YoungGarbage;
+  readonly #stream: Stream;
   readonly #exchange: Exchange;
   readonly #forward: Forward;
-  readonly #late: LateFields;
   #text = "";
   #call: UpstreamCall | undefined;
   #stopWatch: (() => void) | undefined;
-  /** The answer's head and a piece of its body, not written yet. */
-  #head: string[] | undefined;
+  /** The piece of the body that may be the last one; holds until the flush. */
   #piece: Buffer | undefined;
-  #hasBody = false;
-  #mayTrail = false;
-  #trailers: readonly string[] = [];
-  #hasDrainListener = false;
   /** The target takes the body of the request. */
   #isReading = false;
+  /** What the target has no room for yet; the client's window stays as much smaller. */
+  #owed = 0;
   /** The answer was taken whole, or there will be none. */
   #isSettled = false;
 
-  constructor(context: LaneContext, stream: ServerHttp2Stream, exchange: Exchange, forward: Forward, late: LateFields) {
+  constructor(context: LaneContext, garbage: YoungGarbage, stream: Stream, exchange: Exchange, forward: Forward) {
     this.#context = context;
+    this.#garbage = garbage;
     this.#stream = stream;
     this.#exchange = exchange;
     this.#forward = forward;
-    this.#late = late;
+    stream.attach(this);
   }
 
   /** @param text  the head for the target */
@@ -92,9 +93,7 @@ export class H2Relay implements AnswerSink {
     this.#exchange.upstreamAsked();
     const { head } = this.#exchange;
     if (head.body === "none" || this.#isReading) return;
-    if (valuesOf(head.headers, "expect").length > 0 && this.#isOpen()) {
-      this.#stream.additionalHeaders({ ":status": 100 });
-    }
+    if (valuesOf(head.headers, "expect").length > 0) this.#stream.answerWith(100, NONE, false);
     this.#readBody();
   }
 
@@ -106,37 +105,46 @@ export class H2Relay implements AnswerSink {
     this.#stopWatch = watchUpload({
       idleMs: site.timeouts.idleMs,
       bytes: () => exchange.bytesIn,
-      isOurTurn: () => stream.isPaused() || stream.readableEnded || stream.headersSent,
+      isOurTurn: () => this.#owed > 0 || stream.isRemoteClosed || stream.hasAnswered,
       limits: this.#context.limits(),
       onSlow: (limit) => {
         this.#context.limitReached(limit, exchange.client.address);
         this.#refuse("The request body came too slowly.", 408);
       },
     });
-    stream.on("data", (chunk: Buffer) => this.#feed(chunk));
-    // Node says 'end' for a reset stream too, and may say it first: one turn later the truth is known.
-    stream.once("end", () => setImmediate(() => this.#bodyEnded()));
+    stream.read();
   }
 
-  #feed(chunk: Buffer): void {
-    if (this.#isSettled) return;
-    const { maxBody } = this.#forward.site;
-    this.#exchange.bytesIn += chunk.length;
-    this.#late.bounds.earned(chunk.length);
-    if (maxBody > 0 && this.#exchange.bytesIn > maxBody) {
-      this.#context.limitReached("body_size", this.#exchange.client.address);
-      this.#refuse("The request body is larger than maxBody.", 413);
-    } else if (this.#call?.write(chunk) === false) {
-      this.#stream.pause();
+  onClientData(bytes: Buffer): void {
+    const exchange = this.#exchange;
+    const { head } = exchange;
+    if (this.#isSettled) {
+      this.#stream.credit(bytes.length);
+      return;
     }
+    const { maxBody } = this.#forward.site;
+    exchange.bytesIn += bytes.length;
+    if (head.body === "length" && exchange.bytesIn > head.contentLength) {
+      this.#malformed();
+      return;
+    }
+    if (maxBody > 0 && exchange.bytesIn > maxBody) {
+      this.#context.limitReached("body_size", exchange.client.address);
+      this.#refuse("The request body is larger than maxBody.", 413);
+      return;
+    }
+    this.#garbage.grew(bytes.length);
+    if (this.#call?.write(bytes) === false) this.#owed += bytes.length;
+    else this.#stream.credit(bytes.length);
   }
 
-  #bodyEnded(): void {
-    const { head } = this.#exchange;
-    if (this.#isSettled || this.#stream.aborted || this.#stream.destroyed || this.#stream.closed) return;
-    const { trailers } = this.#late;
-    const isShort = head.body === "length" && this.#exchange.bytesIn !== head.contentLength;
-    if (isShort || trailers.some((name, at) => at % 2 === 0 && MALFORMED_TRAILERS.has(name))) {
+  onClientEnd(trailers: readonly string[]): void {
+    const { head, bytesIn } = this.#exchange;
+    if (this.#isSettled) return;
+    const isShort = head.body === "length" && bytesIn !== head.contentLength;
+    const isBad = (name: string, at: number): boolean =>
+      at % 2 === 0 && (MALFORMED_TRAILERS.has(name) || name.startsWith(":"));
+    if (isShort || trailers.some(isBad)) {
       this.#malformed();
       return;
     }
@@ -146,27 +154,36 @@ export class H2Relay implements AnswerSink {
   }
 
   onDrain(): void {
-    this.#stream.resume();
+    const owed = this.#owed;
+    this.#owed = 0;
+    this.#stream.credit(owed);
   }
 
   onInformation(head: AnswerHead): void {
     // 100 is between us and the target; the client's own was sent when its body was asked for.
-    if (head.status === 100 || !this.#isOpen()) return;
-    this.#stream.additionalHeaders(headerBlock(head.status, responseHeaders(head.rawHeaders, this.#forward.site)));
+    if (head.status === 100) return;
+    this.#stream.answerWith(head.status, responseHeaders(head.rawHeaders, this.#forward.site), false);
   }
 
   onHead(head: AnswerHead): void {
     const exchange = this.#exchange;
-    const { status, contentLength } = head;
+    const stream = this.#stream;
+    const { site } = this.#forward;
+    const { status } = head;
     exchange.upstreamAnswered();
-    if (!this.#isOpen()) return;
     exchange.status = status;
-    this.#hasBody = head.body !== "none" && contentLength !== 0;
-    this.#mayTrail = head.body === "chunked";
-    const flat = responseHeaders(head.rawHeaders, this.#forward.site);
-    flat.unshift(":status", String(status));
-    if (contentLength >= 0 && status !== 204) flat.push("content-length", String(contentLength));
-    this.#head = flat;
+    const length = status === 204 ? -1 : head.contentLength;
+    // Whole with its head; what follows from the target is its onEnd.
+    const isWhole = head.body === "none";
+    if (isWhole) this.#settle();
+    if (site.responseHeaders.size > 0 || head.nominated.length > 0) {
+      const flat = responseHeaders(head.rawHeaders, site);
+      if (length >= 0) flat.push("content-length", String(length));
+      stream.answerWith(status, flat, isWhole);
+    } else {
+      stream.answer(head, length, isWhole);
+    }
+    if (isWhole) stream.callOff();
   }
 
   onBody(bytes: Buffer): void {
@@ -177,48 +194,24 @@ export class H2Relay implements AnswerSink {
   }
 
   onFlush(): void {
-    if (this.#isSettled) return;
-    const stream = this.#stream;
-    // A head without a body is whole in the same turn: it waits for onEnd.
-    if (this.#head !== undefined && this.#hasBody) this.#respond(this.#mayTrail ? TRAILING : undefined);
     const piece = this.#piece;
-    if (piece === undefined || stream.destroyed || stream.closed) return;
+    if (this.#isSettled || piece === undefined) return;
     this.#piece = undefined;
-    if (stream.write(piece)) return;
-    this.#call?.pause();
-    this.#late.bounds.owed(stream);
-    if (this.#hasDrainListener) return;
-    this.#hasDrainListener = true;
-    stream.on("drain", () => {
-      this.#late.bounds.paid(stream);
-      this.#call?.resume();
-    });
+    if (!this.#stream.write(piece)) this.#call?.pause();
   }
 
-  #respond(options?: { endStream?: boolean; waitForTrailers?: boolean }): void {
-    const head = this.#head;
-    this.#head = undefined;
-    if (head === undefined || !this.#isOpen()) return;
-    this.#stream.respond(head, options);
-    if (options !== TRAILING) return;
-    this.#stream.once("wantTrailers", () => {
-      if (!this.#stream.destroyed) this.#stream.sendTrailers(headerBlock(undefined, this.#trailers));
-    });
+  onWritable(): void {
+    if (this.#isSettled) this.#stream.callOff();
+    else this.#call?.resume();
   }
 
+  /** Of the target's answer. */
   onEnd(trailers: readonly string[]): void {
-    if (!this.#settle()) return;
-    const stream = this.#stream;
-    this.#trailers = trailers.length === 0 ? trailers : relayedTrailers(trailers);
-    if (stream.destroyed || stream.closed) return;
-    if (!this.#hasBody || (this.#head !== undefined && this.#piece === undefined && this.#trailers.length === 0)) {
-      this.#respond(END);
-    } else {
-      this.#respond(this.#trailers.length > 0 ? TRAILING : undefined);
-      stream.end(this.#piece);
-    }
+    const piece = this.#piece ?? NOTHING;
     this.#piece = undefined;
-    finishStream(stream, this.#late.bounds, this.#exchange.head.body !== "none");
+    if (!this.#settle()) return;
+    this.#stream.write(piece, true, trailers.length === 0 ? NONE : relayedTrailers(trailers));
+    this.#stream.callOff();
   }
 
   onFailed(error: GatehouseError): void {
@@ -238,30 +231,25 @@ export class H2Relay implements AnswerSink {
     exchange.failed(error.code);
     this.#call?.abort();
     if (error.source === "upstream") exchange.reportFailure(error);
-    if (stream.destroyed || stream.closed) return;
-    // Never END_STREAM after a part of the body: a short answer must not look whole. A turn later what was written is
-    // with nghttp2.
-    if (stream.headersSent) setImmediate(() => cutStream(stream));
-    else answerStream(stream, exchange, errorAnswer(status, pageFacts(exchange)), this.#late.bounds);
+    // Never END_STREAM after a part of the body: a short answer must not look whole.
+    if (stream.hasAnswered) stream.reset(CODE.INTERNAL_ERROR);
+    else answerStream(stream, exchange, errorAnswer(status, pageFacts(exchange)));
   }
 
   #malformed(): void {
     if (!this.#settle()) return;
     this.#exchange.failed("GATEHOUSE_REQUEST_MALFORMED");
     this.#call?.abort();
-    if (this.#stream.headersSent) cutStream(this.#stream);
-    else this.#stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+    this.#stream.resetMalformed();
   }
 
-  /** The stream has closed. @param isTaken  whole, as far as the client lets us know */
-  closed(isTaken: boolean): void {
-    if (this.#settle() || !isTaken) this.#exchange.failed("GATEHOUSE_CLIENT_GONE");
-    this.#call?.abort();
-  }
-
-  #isOpen(): boolean {
-    const stream = this.#stream;
-    return !stream.destroyed && !stream.closed && !stream.headersSent;
+  onClosed(isWhole: boolean): void {
+    const exchange = this.#exchange;
+    if (this.#settle() || !isWhole) {
+      exchange.failed("GATEHOUSE_CLIENT_GONE");
+      this.#call?.abort();
+    }
+    exchange.end();
   }
 
   /** True for the first caller. */
@@ -271,6 +259,22 @@ export class H2Relay implements AnswerSink {
     this.#stopWatch?.();
     return true;
   }
+}
+
+/** An answer of our own; the exchange ends with the stream. */
+export function answerStream(stream: Stream, exchange: Exchange, answer: LocalAnswer): void {
+  if (stream.isClosed || stream.hasAnswered) return;
+  exchange.status = answer.status;
+  const hasBody = exchange.head.method !== "HEAD" && answer.body.length > 0;
+  exchange.bytesOut = hasBody ? answer.body.length : 0;
+  sendAnswer(stream, exchange.head.method, answer);
+}
+
+export function sendAnswer(stream: Stream, method: string, answer: LocalAnswer): void {
+  const hasBody = method !== "HEAD" && answer.body.length > 0;
+  stream.answerWith(answer.status, answer.headers, !hasBody);
+  if (hasBody) stream.write(answer.body, true);
+  stream.callOff();
 }
 
 export const pageFacts = (exchange: Exchange): { requestId: string; accept: string | undefined } => ({

@@ -18,6 +18,10 @@ const PSEUDO = new Set([":method", ":scheme", ":authority", ":path", ":protocol"
 /** RFC 9113 §8.2.2: they speak of a connection that HTTP/2 does not have. */
 const FORBIDDEN = new Set(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"]);
 
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+/** No target has one: behind it the request line would go on. */
+const BLANK = /[\x00-\x20\x7f]/;
+
 /**
  * @param raw         flat list as it came, pseudo headers included
  * @param endsAtHead  END_STREAM was on the HEADERS frame
@@ -58,7 +62,7 @@ export function checkH2Request(
   const method = pseudo.get(":method");
   const path = pseudo.get(":path");
   const protocol = pseudo.get(":protocol");
-  if (method === undefined) return { malformed: "no :method" };
+  if (method === undefined || !TOKEN.test(method)) return { malformed: ":method" };
   if (protocol !== undefined && method !== "CONNECT") return { malformed: ":protocol" };
   // A CONNECT of the old kind has neither scheme nor path; a gateway dials nothing for it.
   const isConnect = method === "CONNECT" && protocol === undefined;
@@ -79,7 +83,7 @@ export function checkH2Request(
     return { malformed: ":authority" };
   }
   // `*` for OPTIONS, else it begins with a slash; absolute-form does not exist here (RFC 9113 §8.3.1).
-  if (path !== undefined && !path.startsWith("/") && !(path === "*" && method === "OPTIONS")) {
+  if (path !== undefined && (BLANK.test(path) || (!path.startsWith("/") && !(path === "*" && method === "OPTIONS")))) {
     return { malformed: ":path" };
   }
 

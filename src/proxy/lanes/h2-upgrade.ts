@@ -4,12 +4,10 @@
  * Never: asks the target or moves bytes; upgrade and tunnel do.
  */
 import { createHash, randomBytes } from "node:crypto";
-import type { ServerHttp2Stream } from "node:http2";
-import { addAbortSignal } from "node:stream";
 import { valuesOf, type RequestHead } from "../rules/request-head.ts";
 import { type AnswerHead, answerValues } from "./head.ts";
-import { finishStream, headerBlock } from "./h2-answer.ts";
-import type { SessionBounds } from "./h2-bounds.ts";
+import type { Stream } from "./http2/stream.ts";
+import { TunnelStream } from "./http2/tunnel-stream.ts";
 import type { UpgradeClient } from "./upgrade-client.ts";
 import type { TunnelEnd } from "./tunnel.ts";
 
@@ -29,36 +27,29 @@ export function webSocketFields(fields: readonly string[]): string[] {
   return out;
 }
 
-export function http2Client(stream: ServerHttp2Stream, head: RequestHead, bounds: SessionBounds): UpgradeClient {
-  return new Http2Client(stream, valuesOf(head.headers, "sec-websocket-key")[0] ?? "", bounds);
-}
-
-/**
- * RFC 8441 §5: what would be a reset of a TCP connection is a RST_STREAM with CANCEL. Not `close(CANCEL)`, which sends
- * END_STREAM before it; an abort signal is the one way to tell Node's `destroy` this code.
- */
-function cancelStream(stream: ServerHttp2Stream): void {
-  if (!stream.destroyed) addAbortSignal(AbortSignal.abort(), stream);
+export function http2Client(stream: Stream, head: RequestHead): UpgradeClient {
+  return new Http2Client(stream, valuesOf(head.headers, "sec-websocket-key")[0] ?? "");
 }
 
 class Http2Client implements UpgradeClient {
   readonly end: TunnelEnd;
-  readonly #stream: ServerHttp2Stream;
+  readonly #stream: Stream;
+  readonly #duplex: TunnelStream;
   readonly #key: string;
-  readonly #bounds: SessionBounds;
   #gone = (): void => {};
 
-  constructor(stream: ServerHttp2Stream, key: string, bounds: SessionBounds) {
+  constructor(stream: Stream, key: string) {
+    const duplex = new TunnelStream(stream);
     this.#stream = stream;
-    this.#bounds = bounds;
+    this.#duplex = duplex;
     this.#key = key;
-    this.end = { stream, cut: () => cancelStream(stream) };
+    this.end = { stream: duplex, cut: () => duplex.cancel() };
   }
 
   /** Nothing is read until the target has switched: the window holds an early client back, a reset is seen all the same. */
   watch(gone: () => void): void {
     this.#gone = gone;
-    this.#stream.once("close", gone);
+    this.#duplex.once("close", gone);
   }
 
   /** The target read the key: it is no file server or cache that says 101 to anything (RFC 6455 §4.1). */
@@ -71,31 +62,31 @@ class Http2Client implements UpgradeClient {
   }
 
   switched(headers: readonly string[]): { status: number; early: Buffer } {
-    this.#stream.off("close", this.#gone);
+    this.#duplex.off("close", this.#gone);
     const own = headers.filter((_, at) => !OURS.has(headers[at - (at % 2)] ?? ""));
-    this.#stream.respond(headerBlock(200, own));
+    this.#stream.answerWith(200, own, false);
     return { status: 200, early: Buffer.alloc(0) };
-  }
-
-  took(bytes: number): void {
-    this.#bounds.earned(bytes);
   }
 
   begin(status: number, headers: readonly string[], body: AnswerHead["body"], contentLength: number): void {
     const framed = body === "length" ? [...headers, "content-length", String(contentLength)] : headers;
-    this.#stream.respond(headerBlock(status, framed));
+    this.#stream.answerWith(status, framed, false);
   }
 
   piece(bytes: Buffer): boolean {
-    return this.#stream.write(bytes);
+    return this.#duplex.write(bytes);
   }
 
   whole(): void {
-    if (!this.#stream.writableEnded) this.#stream.end();
+    if (!this.#duplex.writableEnded) this.#duplex.end();
   }
 
+  /** From here on it is an answer like any other: taken in time, and what the client still sends is called off. */
   leave(): void {
-    this.#stream.off("close", this.#gone);
-    finishStream(this.#stream, this.#bounds, true);
+    const duplex = this.#duplex;
+    duplex.off("close", this.#gone);
+    this.#stream.isPatient = false;
+    if (duplex.writableFinished) duplex.destroy();
+    else duplex.once("finish", () => duplex.destroy());
   }
 }

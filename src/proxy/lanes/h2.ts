@@ -1,25 +1,30 @@
 /**
  * How do requests come over HTTP/2?
- * Owns: sessions and their limits; a stream becomes an exchange, an answer or a reset.
- * Never: moves body bytes; h2-relay does.
+ * Owns: the connections of the lane and their clock; a stream becomes an exchange, an answer or a reset.
+ * Never: reads frames (see http2/) or moves body bytes; h2-relay does.
  */
-import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { TLSSocket } from "node:tls";
-import type { LimitsConfig } from "../../config/model.ts";
-import { plainAddress } from "../../core/networks.ts";
+import { CoarseClock } from "../clock.ts";
+import type { LimitName } from "../../observe/limit-names.ts";
 import { Exchange, type LaneContext } from "../exchange.ts";
 import { errorAnswer, redirectAnswer } from "../responses.ts";
-import type { ConnectionFacts } from "./check-request.ts";
-import { answerStream, sendAnswer } from "./h2-answer.ts";
-import { createSessionWatch } from "./h2-bounds.ts";
-import { H2Relay, type LateFields, pageFacts } from "./h2-relay.ts";
-import { addedLines, clientOf, type Standing, standingUnder } from "./fast-standing.ts";
-import { linesOf } from "./fast-answer.ts";
-import { framingLine, H2HeadReader } from "./h2-head.ts";
-import { decide } from "../rules/policy.ts";
 import { requestHeaders } from "../rules/headers.ts";
+import { decide } from "../rules/policy.ts";
+import { createYoungGarbage } from "../../core/young-garbage.ts";
+import type { ConnectionFacts } from "./check-request.ts";
+import { linesOf } from "./fast-answer.ts";
+import { addedLines, clientOf, standingUnder } from "./fast-standing.ts";
+import { framingLine, H2HeadReader } from "./h2-head.ts";
+import { answerStream, H2Relay, pageFacts, sendAnswer } from "./h2-relay.ts";
 import { checkH2Request } from "./h2-request.ts";
 import { http2Client } from "./h2-upgrade.ts";
+import { Connection } from "./http2/connection.ts";
+import { flatOf, isMalformed } from "./http2/field.ts";
+import { type Arrival, type Home, Turn } from "./http2/home.ts";
+import { DateField } from "./http2/hpack-encoder.ts";
+import { HuffmanReader } from "./http2/huffman.ts";
+import { OutputPool } from "./http2/output.ts";
+import type { Stream, StreamUser } from "./http2/stream.ts";
 import { beginUpgrade } from "./upgrade.ts";
 
 export interface H2Lane {
@@ -29,193 +34,141 @@ export interface H2Lane {
   destroy(): void;
 }
 
-/** Bytes. Bounds what one stream may have on its way to a slow target; the default of 65,535 is slow over a long way. */
-const STREAM_WINDOW = 262_144;
-/** Bytes, for all streams of a session together. */
-const SESSION_WINDOW = 1_048_576;
-
-/** Pseudo headers, and cookies in pieces (RFC 9113 §8.2.3), beside the fields that check-request counts. */
-const CRUMBS = 32;
-
-const sessionOptions = ({ headSize, headFields, h2 }: LimitsConfig) => ({
-  settings: {
-    enablePush: false,
-    // RFC 8441: a WebSocket is one more stream, and a browser needs one connection for all of Home Assistant.
-    enableConnectProtocol: true,
-    maxConcurrentStreams: h2.streams,
-    initialWindowSize: STREAM_WINDOW,
-    maxHeaderListSize: headSize,
-  },
-  // Fields of one request, pseudo headers and cookie crumbs included.
-  maxHeaderListPairs: headFields + CRUMBS,
-  // Megabytes: the windows above, and header tables.
-  maxSessionMemory: 10,
-  maxSessionInvalidFrames: 100,
-  maxSessionRejectedStreams: 100,
-  streamResetBurst: h2.resets,
-  streamResetRate: Math.ceil(h2.resets / 10),
-  // Requests are judged by check-request from the raw list; an answer goes on as the target wrote it.
-  strictSingleValueFields: false,
-  paddingStrategy: constants.PADDING_STRATEGY_NONE,
-});
-
-interface SessionFacts {
-  readonly session: ServerHttp2Session;
-  readonly facts: ConnectionFacts;
-  /** What its last request found out about its client, for the next one. */
-  standing: Standing | undefined;
-}
-
-/** One stream, from its head to its close. */
-interface Visit extends LateFields {
-  readonly stream: ServerHttp2Stream;
-  readonly raw: readonly string[];
-  readonly endsAtHead: boolean;
-  readonly session: SessionFacts;
-  exchange: Exchange | undefined;
-  relay: H2Relay | undefined;
-}
-
-const NONE: readonly string[] = [];
-const ignore = (): void => {};
-
 export function createH2Lane(context: LaneContext): H2Lane {
-  const sessions = new Set<ServerHttp2Session>();
-  const watch = createSessionWatch((limit, socket) =>
-    context.limitReached(limit, plainAddress(socket.remoteAddress ?? "")),
-  );
+  const connections = new Set<Connection>();
   const reader = new H2HeadReader();
-  let arrived: Visit[] = [];
+  const garbage = createYoungGarbage();
+  const home: Home = {
+    context,
+    clock: new CoarseClock(),
+    date: new DateField(),
+    huffman: new HuffmanReader(),
+    pool: new OutputPool(),
+    turn: new Turn(begin),
+    gone: (connection) => void connections.delete(connection),
+  };
+  const swept = {
+    sweep(now: number): void {
+      for (const connection of connections) connection.sweep(now);
+    },
+    get isQuiet(): boolean {
+      return connections.size === 0;
+    },
+  };
 
-  function arrive(visit: Visit): void {
-    const { stream } = visit;
-    const { session } = visit.session;
-    visit.bounds.opened();
-    stream.on("error", ignore);
-    stream.once("close", () => {
-      const { exchange, relay, bounds } = visit;
-      bounds.closed(stream);
-      // An END_STREAM on the last DATA frame closes the stream before Node says 'finish'.
-      relay?.closed(stream.writableFinished || (stream.rstCode === 0 && !session.destroyed));
-      exchange?.end();
-    });
-    if (!visit.endsAtHead) {
-      stream.once("trailers", (_fields, _flags, trailers: string[]) => (visit.trailers = trailers));
+  function begin(arrival: Arrival): void {
+    const { ledger } = arrival.stream.connection;
+    if (arrival.isTooLarge) {
+      refuse(arrival.stream, { status: 431, reason: "header size", limit: "head_size" });
+      return;
     }
-    // One turn later: a stream that was reset in the packet that opened it costs no more than this (CVE-2023-44487).
-    if (arrived.push(visit) === 1) setImmediate(beginAll);
-  }
-
-  function beginAll(): void {
-    const visits = arrived;
-    arrived = [];
-    for (const visit of visits) {
-      const { stream } = visit;
-      if (!stream.destroyed && !stream.aborted && !stream.closed) begin(visit);
+    if (reader.read(arrival.fields, arrival.endsAtHead, context.limits()) && beginOrdinary(arrival)) {
+      ledger.earned(arrival.bytes);
+      return;
     }
-  }
-
-  function begin(visit: Visit): void {
-    const { raw, endsAtHead, bounds } = visit;
-    if (reader.read(raw, endsAtHead, context.limits())) {
-      bounds.earned(reader.size);
-      if (beginOrdinary(visit)) return;
-    } else {
-      bounds.earned(sizeOf(raw));
-    }
-    judge(visit);
+    judge(arrival);
   }
 
   /** @returns false for a request that wants more than to be forwarded; nothing has happened then */
-  function beginOrdinary(visit: Visit): boolean {
-    const { session } = visit;
+  function beginOrdinary({ stream, fields }: Arrival): boolean {
+    const { connection } = stream;
+    const { facts } = connection;
     const rules = context.rules();
-    const standing = standingUnder(rules, reader.authority, session.facts, session.standing);
+    const standing = standingUnder(rules, reader.authority, facts, connection.standing);
     if (standing === undefined) return false;
-    session.standing = standing;
-    const head = reader.head(session.facts, standing.host, visit.raw);
-    const decision = decide(head, rules, { draining: context.isDraining() });
+    connection.standing = standing;
+    const head = reader.head(facts, standing.host, fields);
+    // Draining or not: what a client sent before our GOAWAY reached it is served.
+    const decision = decide(head, rules, { draining: false });
     if (decision.kind !== "forward") return false;
     const client = clientOf(standing, head);
     const text = reader.forTarget(decision.path, standing.canonical, addedLines(standing, client, decision.site));
-    visit.exchange = new Exchange(context, head, decision, client);
-    visit.relay = new H2Relay(context, visit.stream, visit.exchange, decision, visit);
-    visit.relay.begin(text);
+    new H2Relay(context, garbage, stream, new Exchange(context, head, decision, client), decision).begin(text);
     return true;
   }
 
-  function judge(visit: Visit): void {
-    const { stream, raw, session, bounds } = visit;
-    const { facts } = session;
-    const verdict = checkH2Request(raw, visit.endsAtHead, facts, context.limits());
+  function judge({ stream, fields, endsAtHead, bytes }: Arrival): void {
+    const { facts, ledger } = stream.connection;
+    const verdict = fields.some(isMalformed)
+      ? { malformed: "field" }
+      : checkH2Request(flatOf(fields), endsAtHead, facts, context.limits());
     if ("malformed" in verdict) {
       context.log.debug({ event: "request.malformed", reason: verdict.malformed }, "malformed HTTP/2 request reset");
-      stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+      stream.resetMalformed();
       return;
     }
+    ledger.earned(bytes);
     if (verdict.refusal !== undefined) {
-      const { status, reason, limit } = verdict.refusal;
-      if (limit !== undefined) context.limitReached(limit, facts.peerAddress);
-      context.log.debug({ event: "request.refused", status, reason }, "HTTP/2 request refused");
-      sendAnswer(stream, "", errorAnswer(status, { requestId: "-", accept: undefined }), bounds);
+      refuse(stream, verdict.refusal);
       return;
     }
     const { head } = verdict;
     if (verdict.isTunnel === true) {
-      beginUpgrade(context, head, http2Client(stream, head, bounds));
+      beginUpgrade(context, head, http2Client(stream, head));
       return;
     }
-    const exchange = new Exchange(context, head);
+    const exchange = new Exchange(context, head, decide(head, context.rules(), { draining: false }));
     const { decision } = exchange;
-    visit.exchange = exchange;
     if (decision.kind === "forward") {
-      const fields = linesOf(requestHeaders(head, exchange.client, decision.site));
-      visit.relay = new H2Relay(context, stream, exchange, decision, visit);
-      visit.relay.begin(`${head.method} ${decision.path} HTTP/1.1\r\n${fields}${framingLine(head)}\r\n`);
-    } else if (decision.kind === "redirect") {
-      answerStream(stream, exchange, redirectAnswer(decision.status, decision.location), bounds);
+      const fieldLines = linesOf(requestHeaders(head, exchange.client, decision.site));
+      const text = `${head.method} ${decision.path} HTTP/1.1\r\n${fieldLines}${framingLine(head)}\r\n`;
+      new H2Relay(context, garbage, stream, exchange, decision).begin(text);
+      return;
+    }
+    stream.attach(new LocalUser(stream, exchange));
+    if (decision.kind === "redirect") {
+      answerStream(stream, exchange, redirectAnswer(decision.status, decision.location));
     } else {
       exchange.failed(decision.code);
-      answerStream(stream, exchange, errorAnswer(decision.status, pageFacts(exchange)), bounds);
+      answerStream(stream, exchange, errorAnswer(decision.status, pageFacts(exchange)));
     }
+  }
+
+  /** Before there is an exchange: nothing of the request can be believed. */
+  function refuse(stream: Stream, refusal: { status: number; reason: string; limit?: LimitName | undefined }): void {
+    const { status, reason, limit } = refusal;
+    if (limit !== undefined) context.limitReached(limit, stream.connection.facts.peerAddress);
+    context.log.debug({ event: "request.refused", status, reason }, "HTTP/2 request refused");
+    stream.attach(new LocalUser(stream, undefined));
+    sendAnswer(stream, "", errorAnswer(status, { requestId: "-", accept: undefined }));
   }
 
   return {
     accept(socket, facts) {
-      const limits = context.limits();
-      const session = performServerHandshake(socket, sessionOptions(limits));
-      sessions.add(session);
-      session.once("close", () => sessions.delete(session));
-      session.setLocalWindowSize(SESSION_WINDOW);
-      const bounds = watch.bound(session, socket, limits);
-      const known: SessionFacts = { session, facts, standing: undefined };
-      session.on("stream", (stream, _headers, flags, raw) => {
-        const endsAtHead = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
-        arrive({
-          stream,
-          raw,
-          endsAtHead,
-          session: known,
-          bounds,
-          trailers: NONE,
-          exchange: undefined,
-          relay: undefined,
-        });
-      });
-      if (context.isDraining()) session.close();
+      home.clock.wake(swept);
+      const connection = new Connection(home, socket, facts, context.limits());
+      connections.add(connection);
+      if (context.isDraining()) connection.drain();
     },
     drain() {
-      for (const session of sessions) session.close();
+      for (const connection of connections) connection.drain();
     },
     destroy() {
-      for (const session of sessions) session.destroy();
+      for (const { socket } of connections) socket.destroy();
     },
   };
 }
 
-/** Names and values; HPACK made less of it on the way. */
-function sizeOf(raw: readonly string[]): number {
-  let bytes = 0;
-  for (const text of raw) bytes += text.length;
-  return bytes;
+/** The stream of an answer that no target gave. */
+class LocalUser implements StreamUser {
+  readonly #stream: Stream;
+  readonly #exchange: Exchange | undefined;
+
+  constructor(stream: Stream, exchange: Exchange | undefined) {
+    this.#stream = stream;
+    this.#exchange = exchange;
+  }
+
+  onClientData(): void {}
+
+  onClientEnd(): void {}
+
+  onWritable(): void {
+    this.#stream.callOff();
+  }
+
+  onClosed(isWhole: boolean): void {
+    if (!isWhole) this.#exchange?.failed("GATEHOUSE_CLIENT_GONE");
+    this.#exchange?.end();
+  }
 }

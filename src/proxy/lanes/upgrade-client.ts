@@ -22,8 +22,6 @@ export interface UpgradeClient {
    * @returns the status the client was told, and what it sent before it knew
    */
   switched(headers: readonly string[], protocol: string): { status: number; early: Buffer };
-  /** So many bytes of it went on through the tunnel. */
-  took(bytes: number): void;
   /** An answer instead. `headers` is without framing, which is written afresh; with `none` it goes on as it is. */
   begin(status: number, headers: readonly string[], body: AnswerHead["body"], contentLength: number): void;
   /** False: no more until 'drain'. */
@@ -89,8 +87,6 @@ class Http1Client implements UpgradeClient {
     socket.write(`HTTP/1.1 101 Switching Protocols\r\n${lines}\r\n`, "latin1");
     return { status: 101, early };
   }
-
-  took(): void {}
 
   begin(status: number, headers: readonly string[], body: AnswerHead["body"], contentLength: number): void {
     const framed = [...headers];

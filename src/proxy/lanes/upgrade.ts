@@ -152,10 +152,7 @@ class Upgrade {
     exchange.bytesOut = first.length;
     exchange.bytesIn = early.length;
     joinTunnel(end, { stream: target, cut: () => void target.destroy() }, forward.site.timeouts.tunnelIdleMs, {
-      fromClient: (bytes) => {
-        exchange.bytesIn += bytes;
-        this.#client.took(bytes);
-      },
+      fromClient: (bytes) => (exchange.bytesIn += bytes),
       fromTarget: (bytes) => (exchange.bytesOut += bytes),
       silent: () => this.#context.limitReached("tunnel_silence", exchange.client.address),
       closed() {
