@@ -53,7 +53,7 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
   metrics.watchPorts(() => ports.report());
   const notifier = createNotifier({ log, clock: systemClock, onSent: metrics.messageSent });
   const router = createRouterKeeping({ log, metrics, addresses: () => serving.addresses() });
-  const ddns = createDdnsKeeping({ log, metrics, routerAddress: () => router.externalAddress() });
+  const ddns = createDdnsKeeping({ log, metrics, routerAddress: () => router.externalAddress(), alerts: notifier });
   const companions: Companion[] = [ports, router.companion, ddns.companion];
   const keeping = await createKeeping(first, {
     log,

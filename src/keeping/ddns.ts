@@ -8,10 +8,12 @@ import type { CompanionActions } from "../admin/actions.ts";
 import type { Config } from "../config/model.ts";
 import { systemClock } from "../core/time.ts";
 import { type Ddns, startDdns } from "../network/ddns.ts";
+import { alertKey } from "../network/ddns-name.ts";
 import { NO_DDNS } from "../network/ddns-report.ts";
 import { openDdnsStates } from "../network/ddns-state.ts";
 import type { DdnsMetrics } from "../observe/ddns-tally.ts";
 import type { Logger } from "../observe/log.ts";
+import type { Notifier } from "../observe/notify.ts";
 import { createFileStorage } from "../storage/files.ts";
 import type { Companion } from "./companion.ts";
 
@@ -25,8 +27,9 @@ export function createDdnsKeeping(options: {
   metrics: DdnsMetrics;
   /** The router's WAN address, as it last told. */
   routerAddress(): string | undefined;
+  alerts: Pick<Notifier, "raise" | "settle">;
 }): DdnsKeeping {
-  const { log, metrics, routerAddress } = options;
+  const { log, metrics, routerAddress, alerts } = options;
   let facts: Pick<Config, "ddns" | "dns" | "state"> | undefined;
   let ddns: Ddns | undefined;
 
@@ -38,12 +41,16 @@ export function createDdnsKeeping(options: {
         if (isDeepStrictEqual(facts, wanted)) return;
         await ddns?.stop();
         ddns = undefined;
+        for (const { name } of facts?.ddns?.names ?? []) {
+          const isKept = settings?.names.some((one) => one.name === name) ?? false;
+          if (!isKept) alerts.settle(alertKey(name), "The name is no longer kept.");
+        }
         facts = wanted;
         if (settings === undefined) return;
         const storage = await createFileStorage(state);
         const names = settings.names.map(({ name }) => name);
         const states = await openDdnsStates(storage, names);
-        ddns = startDdns({ settings, dns, states, routerAddress, log, metrics, clock: systemClock });
+        ddns = startDdns({ settings, dns, states, routerAddress, log, metrics, clock: systemClock, alerts });
       },
       stop: () => ddns?.stop(),
     },

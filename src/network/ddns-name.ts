@@ -10,6 +10,7 @@ import type { Addresses, AddressWriter } from "../dns/contract.ts";
 import { plainAddress, type Shown } from "../dns/shown.ts";
 import type { DdnsMetrics } from "../observe/ddns-tally.ts";
 import type { Logger } from "../observe/log.ts";
+import type { Notifier } from "../observe/notify.ts";
 import type { NameState } from "./ddns-state.ts";
 
 /** The zone is looked at so often though nothing has changed: somebody may have edited it. */
@@ -47,7 +48,10 @@ export interface NameKeeperOptions {
   log: Logger;
   metrics: DdnsMetrics;
   clock: Clock;
+  alerts: Pick<Notifier, "raise" | "settle">;
 }
+
+export const alertKey = (name: string): string => `ddns:${name}`;
 
 export interface NameKeeper {
   /**
@@ -151,6 +155,13 @@ export function createNameKeeper(options: NameKeeperOptions): NameKeeper {
     const fields = { event: "ddns.failed", name, service: writer.kind, code, reason: message, hint, failures };
     if (isRefused || failures >= ALERT_FAILURES) {
       log.error({ ...fields, notBefore, isStopped }, "the address of a name could not be kept");
+      options.alerts.raise({
+        key: alertKey(name),
+        severity: isRefused ? "critical" : "warning",
+        title: `${name}: ${isRefused ? "its service refuses our address" : `${failures} failures to keep its address`}`,
+        message: `Visitors may be led to an address that this home no longer has. ${message}`,
+        nextStep: hint,
+      });
     } else {
       log.warn({ ...fields, notBefore }, "the address of a name could not be kept; it is tried again");
     }
@@ -164,6 +175,7 @@ export function createNameKeeper(options: NameKeeperOptions): NameKeeper {
         "the name leads here",
       );
     }
+    if (wasFailing) options.alerts.settle(alertKey(name), "The name leads to this home again.");
     const now = clock.now();
     await change({ good: wanted, goodAt: now, failures: 0, error: undefined, notBefore: 0, isStopped: false });
   }

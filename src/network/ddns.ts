@@ -15,6 +15,7 @@ import { shownAddresses } from "../dns/shown.ts";
 import { createZones } from "../dns/zones.ts";
 import type { DdnsMetrics } from "../observe/ddns-tally.ts";
 import type { Logger } from "../observe/log.ts";
+import type { Notifier } from "../observe/notify.ts";
 import { ownStableIpv6 } from "./addresses.ts";
 import { createNameKeeper, type NameKeeper } from "./ddns-name.ts";
 import { type DdnsReport, reportName } from "./ddns-report.ts";
@@ -39,6 +40,7 @@ export interface DdnsOptions {
   log: Logger;
   metrics: DdnsMetrics;
   clock: Clock;
+  alerts: Pick<Notifier, "raise" | "settle">;
 }
 
 export interface Ddns {
@@ -67,6 +69,7 @@ export function startDdns(options: DdnsOptions): Ddns {
         log,
         metrics,
         clock,
+        alerts: options.alerts,
       }),
     );
   }

@@ -31,6 +31,7 @@ interface Home {
   state: NameState | undefined;
   /** Words of the log for a person now, and `right`. */
   told(): string[];
+  alerts: string[];
   keeper: NameKeeper;
   /** As after a restart, with what was kept. */
   restart(): void;
@@ -42,6 +43,7 @@ const ERROR = 50;
 
 function createHome(): Home {
   const { log, lines } = memoryLog();
+  const alerts: string[] = [];
   const make = (): NameKeeper =>
     createNameKeeper({
       name: "home.example.org",
@@ -76,6 +78,10 @@ function createHome(): Home {
       log,
       metrics: { ddnsUpdate: () => {}, ddnsName: () => {} },
       clock: { now: () => home.now },
+      alerts: {
+        raise: ({ key, severity, nextStep }) => alerts.push(`${key} ${severity} ${nextStep ?? ""}`.trim()),
+        settle: (key) => alerts.push(`${key} settled`),
+      },
     });
   const home: Home = {
     now: Date.UTC(2026, 10, 21),
@@ -88,6 +94,7 @@ function createHome(): Home {
     kind: "rfc2136",
     settings: "digest",
     state: undefined,
+    alerts,
     told: () =>
       lines.flatMap(({ event, level, code }) =>
         event === "ddns.right" ? ["right"] : level === ERROR ? [String(code)] : [],
@@ -187,6 +194,8 @@ test("failures wait a minute, twice as long each time, a quarter of an hour at m
   home.trouble = undefined;
   await home.keep();
   assert.equal(home.told().at(-1), "right");
+  const raised = Array<string>(4).fill("ddns:home.example.org warning");
+  assert.deepEqual(home.alerts, [...raised, "ddns:home.example.org settled"]);
   assert.deepEqual([home.keeper.state().failures, home.keeper.state().error], [0, undefined]);
 });
 
@@ -211,6 +220,7 @@ test("dyndns2: a no is the end until a person acts, over restarts; other setting
     home.trouble = no;
     await home.keep();
     assert.deepEqual(home.told(), ["GATEHOUSE_DNS_REFUSED"], "at once");
+    assert.deepEqual(home.alerts, ["ddns:home.example.org critical check the token"]);
     assert.equal(home.keeper.nextAt(), undefined);
     home.trouble = undefined;
     home.now += 400 * 24 * HOUR;

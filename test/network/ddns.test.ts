@@ -79,6 +79,7 @@ async function startNet(t: TestContext): Promise<Net> {
         log,
         metrics: { ddnsUpdate: (service, outcome) => updates.push(`${service} ${outcome}`), ddnsName: () => {} },
         clock: systemClock,
+        alerts: { raise: () => {}, settle: () => {} },
       });
       t.after(() => ddns.stop());
       return ddns;
