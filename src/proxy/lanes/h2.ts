@@ -138,7 +138,7 @@ export function createH2Lane(context: LaneContext): H2Lane {
       home.clock.wake(swept);
       const connection = new Connection(home, socket, facts, context.limits());
       connections.add(connection);
-      if (context.isDraining()) connection.drain();
+      if (context.isLeaving()) connection.drain();
     },
     drain() {
       for (const connection of connections) connection.drain();
