@@ -41,9 +41,7 @@ const MAX_HELD = 65_536;
 const HALF_CLOSED_MS = 2_000;
 
 const LF = 0x0a;
-
 const NOTHING: Buffer = Buffer.alloc(0);
-
 export class FastConnection {
   readonly socket: Socket;
   readonly facts: ConnectionFacts;
@@ -158,8 +156,9 @@ export class FastConnection {
       return;
     }
     const all = Buffer.concat([held, chunk]);
-    // Byte by byte, each look at the whole would cost more than the one before; a line makes it worth one.
-    if (chunk.indexOf(LF) >= 0 || all.length > this.home.context.limits().headSize) this.#read(all, true);
+    // Each look at the whole costs more than the one before: at the beginning, where other protocols show, and per line.
+    if (chunk.indexOf(LF) >= 0 || all.length <= 32 || all.length > this.home.context.limits().headSize)
+      this.#read(all, true);
     else this.#held = all;
   }
 
