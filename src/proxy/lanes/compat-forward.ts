@@ -197,6 +197,8 @@ class Flight implements Forwarding {
       if (this.#isDone) return;
       if (!this.#synthetic.push(chunk)) source.pause();
     });
+    // A target may refuse by the head alone, and a client may wait for that.
+    this.#clientRequest?.flushHeaders();
     source.once("end", () => {
       if (this.#isDone) return;
       this.#waitForClient(false);
