@@ -197,7 +197,7 @@ function nghttp2Client(
 }
 
 const token = fc.string({
-  unit: fc.constantFrom(..."abcdefghijklmnopqrstuvwxyz0123456789-_.~!#$%&'*+^`|"),
+  unit: fc.constantFrom(...Array.from("abcdefghijklmnopqrstuvwxyz0123456789-_.~!#$%&'*+^`|")),
   minLength: 1,
   maxLength: 30,
 });
