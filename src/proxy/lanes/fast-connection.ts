@@ -158,8 +158,9 @@ export class FastConnection {
       return;
     }
     const all = Buffer.concat([held, chunk]);
-    // Byte by byte, each look at the whole would cost more than the one before; a line makes it worth one.
-    if (chunk.indexOf(LF) >= 0 || all.length > this.home.context.limits().headSize) this.#read(all, true);
+    // Each look at the whole costs more than the one before: at the beginning, where other protocols show, and per line.
+    if (chunk.indexOf(LF) >= 0 || all.length <= 32 || all.length > this.home.context.limits().headSize)
+      this.#read(all, true);
     else this.#held = all;
   }
 

@@ -36,7 +36,9 @@ const SIZE_LINE =
   /^0*([0-9A-Fa-f]{1,8})(?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"))?)*\r\n$/;
 /** What may still become one. */
 const SIZE_BEGINS = /^[0-9A-Fa-f]+(?:$|\r\n?$|;)/;
-const TRAILER = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/;
+/** Trailers that frame (RFC 9110 §6.5.1 forbids them) are how a body gets two ends; Node's parser refuses them too. */
+const TRAILER =
+  /^(?!(?:content-length|transfer-encoding):)([!#$%&'*+\-.^_`|~0-9a-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/i;
 
 export class ChunkFollower {
   #state = SIZE;

@@ -5,7 +5,7 @@ import { createBodyReader } from "../../../src/proxy/lanes/answer-body.ts";
 import { createNodeReader } from "../llhttp.ts";
 import type { FuzzTarget } from "../run.ts";
 
-const HEAD = Buffer.from("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+export const HEAD = Buffer.from("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
 const readByNode = createNodeReader("request");
 
 function follow(...pieces: Buffer[]): string {

@@ -1,0 +1,118 @@
+/**
+ * A day in a house, in short: mixed traffic with aborts and reloads leaves memory and handles flat, and nobody who means
+ * well gets less than they asked for. GATEHOUSE_SOAK_SECONDS (npm run soak) makes it long.
+ */
+import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
+import { WebSocketServer } from "ws";
+import { configText, startGatehouse, temporaryFolder } from "../support/gatehouse.ts";
+import { countBytes, sendBytes, startTarget } from "../support/target.ts";
+import { BIG, runTraffic, type Tally } from "./traffic.ts";
+
+const seconds = Number(process.env["GATEHOUSE_SOAK_SECONDS"] ?? 30);
+const NAME = "home.localhost";
+const RELOAD_EVERY_MS = 3_000;
+/** A collector that waits for its turn is no leak: medians of windows may differ by this much, and so they do when idle. */
+const ALLOWED_GROWTH = 0.15;
+/** Below this the share above is finer than the collector's own steps (bytes). */
+const GRAIN = 16_000_000;
+
+const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1] ?? 0;
+
+/** From one share of the run to another. */
+const part = (numbers: readonly number[], from: number, to: number): number[] =>
+  numbers.slice(Math.floor(numbers.length * from), Math.ceil(numbers.length * to));
+
+const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
+
+test(
+  `${seconds} s of mixed traffic with aborts and reloads: memory and handles stay flat, no honest client misses anything`,
+  { timeout: (seconds + 120) * 1_000 },
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const target = await startTarget(t, (req, res) => {
+      if (req.method === "POST")
+        void countBytes(req).then(
+          (total) => res.end(String(total)),
+          () => {},
+        );
+      else if (req.url === "/big") sendBytes(res, BIG);
+      else res.end(req.url);
+    });
+    const sockets = new WebSocketServer({ server: target.server });
+    sockets.on("connection", (socket) => {
+      socket.on("error", () => {});
+      socket.on("message", (data, isBinary) => socket.send(data, { binary: isBinary }));
+    });
+    t.after(() => sockets.close());
+    const config = (round: number): string =>
+      configText(
+        folder,
+        `log: { access: true }\nlimits: { exempt: ["127.0.0.1"] }\nsites:\n  ${NAME}: 127.0.0.1:${target.port}\n  round${round % 5}.localhost: demo\n`,
+      );
+    const gatehouse = await startGatehouse(t, { folder, config: config(0) });
+    await gatehouse.line("certificate.issued", (line) => line["name"] === NAME);
+    const filesBefore = await gatehouse.openFiles();
+
+    const over = new AbortController();
+    t.after(() => over.abort());
+    const end = AbortSignal.any([AbortSignal.timeout(seconds * 1_000), over.signal]);
+    const rss: number[] = [];
+    const files: number[] = [];
+    const watching = (async () => {
+      while (!end.aborted) {
+        await wait(500);
+        rss.push(await gatehouse.rss());
+        files.push(await gatehouse.openFiles());
+      }
+    })();
+    let reloads = 0;
+    const reloading = (async () => {
+      while (!end.aborted) {
+        await wait(RELOAD_EVERY_MS);
+        await writeFile(gatehouse.configFile, config(++reloads));
+        process.kill(gatehouse.pid, "SIGHUP");
+      }
+    })();
+    const { httpsPort, httpPort } = gatehouse;
+    const ca = await readFile(join(folder, "state/ca/local/root.pem"));
+    const tally: Tally = await runTraffic({ httpsPort, httpPort, name: NAME, ca }, end);
+    await Promise.all([watching, reloading]);
+
+    t.diagnostic(
+      Object.entries(tally.done)
+        .map(([kind, count]) => `${kind} ${count}`)
+        .join(", "),
+    );
+    const events: Record<string, number> = {};
+    for (const { event = "", limit } of gatehouse.lines) {
+      const name = typeof limit === "string" ? `${event} ${limit}` : event;
+      events[name] = (events[name] ?? 0) + 1;
+    }
+    t.diagnostic(`log: ${JSON.stringify(events)}`);
+    assert.deepEqual(tally.errors, []);
+    for (const [kind, count] of Object.entries(tally.done)) assert.ok(count > 0, `${kind} never worked`);
+
+    // The first third is warm-up: code is compiled, pools and tickets fill.
+    const [early, late] = [median(part(rss, 0.33, 0.66)), median(part(rss, 0.66, 1))];
+    t.diagnostic(`${reloads} reloads; memory ${megabytes(early)}, then ${megabytes(late)}`);
+    assert.ok(late - early < Math.max(GRAIN, early * ALLOWED_GROWTH), `from ${megabytes(early)} to ${megabytes(late)}`);
+    const [filesEarly, filesLate] = [median(part(files, 0.33, 0.66)), median(part(files, 0.66, 1))];
+    t.diagnostic(`open files ${filesBefore} at rest, ${filesEarly}, then ${filesLate} under load`);
+    assert.ok(filesLate < filesEarly * 2 + 20, `open files from ${filesEarly} to ${filesLate}`);
+
+    // Idle connections to the target may live for 15 s.
+    let filesAfter = await gatehouse.openFiles();
+    for (let tries = 0; filesAfter > filesBefore && tries < 250; tries++) {
+      await wait(100);
+      filesAfter = await gatehouse.openFiles();
+    }
+    assert.equal(Math.max(filesAfter, filesBefore), filesBefore, "open files at rest again");
+    const wrong = gatehouse.lines.filter(({ level, event }) => level >= 50 || event === "process.uncaught");
+    assert.deepEqual(wrong, []);
+    assert.equal(await gatehouse.stop(), 0);
+  },
+);
