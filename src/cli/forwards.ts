@@ -10,10 +10,11 @@ import type { AdminClient, ForwardReport } from "../admin/client.ts";
 import { insertEntry, removeEntry } from "../config/edit-text.ts";
 import { editConfig } from "../config/edit.ts";
 import type { Config, PortConfig } from "../config/model.ts";
-import { GatehouseError, isGatehouseError } from "../core/errors.ts";
+import { GatehouseError } from "../core/errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { span } from "./span.ts";
 import { type Cell, table } from "./table.ts";
+import { takeNow } from "./take-now.ts";
 import { harmless, isoTime, printJson, type Terminal } from "./terminal.ts";
 
 /** Where free ports are looked for: above what services use, below where clients' own ports begin (32768). */
@@ -175,18 +176,6 @@ function told(port: PortConfig | undefined, key: string): string {
   if (port === undefined) return key;
   const who = port.allow.length === 0 ? "everybody" : port.allow.join(", ");
   return `${port.protocol} port ${port.port} now leads to ${port.target.text}, for ${who}`;
-}
-
-/** @returns whether one runs that took it */
-async function takeNow(client: () => Promise<AdminClient>, terminal: Terminal): Promise<boolean> {
-  try {
-    await (await client()).reload();
-    return true;
-  } catch (error) {
-    if (!isGatehouseError(error, "GATEHOUSE_NOT_RUNNING")) throw error;
-    terminal.err.write("no Gatehouse runs with this file; it is opened at the next start\n");
-    return false;
-  }
 }
 
 async function portsInUse(file: string, terminal: Terminal): Promise<ReadonlySet<number>> {

@@ -9,6 +9,7 @@ import { reportError, type Terminal } from "./terminal.ts";
 import { createVerbs, dressed, examples, helpTexts } from "./verbs.ts";
 import { declareCertificateVerbs, declareNotifyVerbs } from "./verbs-certificates.ts";
 import { declareDdnsVerbs } from "./verbs-ddns.ts";
+import { declareHomeVerbs } from "./verbs-home.ts";
 import { declarePortVerbs } from "./verbs-ports.ts";
 import { declareRouterVerbs } from "./verbs-router.ts";
 import { declareRunningVerbs } from "./verbs-running.ts";
@@ -38,6 +39,7 @@ export function createProgram(terminal: Terminal, version: string): Program {
   declareRouterVerbs(verbs);
   declareDdnsVerbs(verbs);
   declareNotifyVerbs(verbs);
+  declareHomeVerbs(verbs);
 
   return {
     async run(args) {

@@ -55,6 +55,7 @@ export const ERROR_CODES = {
   // forwarded ports
   GATEHOUSE_FORWARD_UNKNOWN: { source: "operator", retry: "never" },
   GATEHOUSE_FORWARD_OUTSIDE: { source: "operator", retry: "never" },
+  GATEHOUSE_SITE_UNKNOWN: { source: "operator", retry: "never" },
   // the running program
   GATEHOUSE_DRAINING: { source: "edge", retry: "later" },
   GATEHOUSE_NOT_RUNNING: { source: "operator", retry: "never" },

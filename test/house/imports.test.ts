@@ -27,7 +27,7 @@ const LEVELS: Record<string, number> = Object.fromEntries(
 );
 
 /** What the command line may know; everything else it asks of the edge or of the admin socket. */
-const OPEN_TO_CLI = ["edge.ts", "admin/client", "config/", "core/", "observe/"];
+const OPEN_TO_CLI = ["edge.ts", "admin/client", "doctor/", "config/", "core/", "observe/"];
 
 /** Libraries that one door alone may touch. */
 const GUARDED: Record<string, { door: RegExp; named: string }> = {
