@@ -35,7 +35,7 @@ test("ls shows the certificates, least time left first, and nothing that steers 
   );
   assert.match(
     rows[0] ?? "",
-    /pending +- +- +- +29m 5\ds +\d{4}-\d\d-\d\d \d\d:\d\dZ +no answer on port 80\ufffd\[2J; forward it \(3 in a row\)$/,
+    /pending +- +- +- +29m \d+s +\d{4}-\d\d-\d\d \d\d:\d\dZ +no answer on port 80\ufffd\[2J; forward it \(3 in a row\)$/,
   );
   assert.match(rows[1] ?? "", /expired +Example CA E5 +- +\S+ \(1d ago\) +now /);
   assert.match(rows[2] ?? "", /valid +Example CA E5 +- +\d{4}-\d\d-\d\d \(41d\) +20d +\S+ \S+ +-$/);

@@ -15,6 +15,7 @@ import { farewell } from "./farewell.ts";
 import { type DateLine, localBytes } from "./fast-answer.ts";
 import { FastExchange } from "./fast-exchange.ts";
 import type { HeadReader } from "./fast-head.ts";
+import type { SharedReading } from "./shared-reading.ts";
 import { addedLines, clientOf, type Standing, standingUnder } from "./fast-standing.ts";
 
 /** What all connections of the lane share. */
@@ -27,6 +28,7 @@ export interface FastHome {
   reader: HeadReader;
   /** How long (ms) a connection is kept for its next request. */
   idleMs(): number;
+  reading: SharedReading;
   /** Gives the socket away, with its unread bytes put back. */
   handOver(connection: FastConnection): void;
   closed(connection: FastConnection): void;
@@ -68,7 +70,7 @@ export class FastConnection {
     socket.on("timeout", this.#onStall);
     socket.on("end", this.#onEnd);
     socket.on("close", this.#onClose);
-    socket.on("data", this.#onData);
+    home.reading.start(socket, this.#onData);
   }
 
   readonly #onError = (): void => {};
@@ -140,12 +142,12 @@ export class FastConnection {
   }
 
   #feed(current: FastExchange, bytes: Buffer): void {
-    const at = current.feed(bytes);
+    const at = current.feed(this.home.reading.keep(bytes));
     if (this.#current === current && at < bytes.length) this.#hold(at === 0 ? bytes : bytes.subarray(at));
   }
 
   #hold(bytes: Buffer): void {
-    this.#held = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes]);
+    this.#held = this.#held.length === 0 ? this.home.reading.copy(bytes) : Buffer.concat([this.#held, bytes]);
     if (this.#held.length > MAX_HELD) this.hush();
   }
 
@@ -168,7 +170,7 @@ export class FastConnection {
     this.#held = NOTHING;
     const end = reader.read(bytes, limits);
     if (end === 0 && bytes.length <= limits.headSize) {
-      this.#held = bytes;
+      this.#held = this.home.reading.copy(bytes);
       if (!isMore) this.#dueAt = clock.now + limits.headMs;
     } else if (end <= 0 || end > limits.headSize || !this.#begin(bytes, end)) {
       this.#handOver(bytes);
@@ -274,13 +276,13 @@ export class FastConnection {
       this.#finish();
       return;
     }
-    socket.off("data", this.#onData);
+    this.home.reading.stop(socket, this.#onData);
     socket.off("drain", this.#onDrain);
     socket.off("timeout", this.#onStall);
     socket.off("end", this.#onEnd);
     socket.off("close", this.#onClose);
     socket.pause();
-    socket.unshift(bytes);
+    socket.unshift(this.home.reading.copy(bytes));
     this.home.handOver(this);
     // Listening alone does not set a paused socket going again.
     socket.resume();

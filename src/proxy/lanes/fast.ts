@@ -11,6 +11,7 @@ import type { ConnectionFacts } from "./check-request.ts";
 import { DateLine } from "./fast-answer.ts";
 import { FastConnection, type FastHome } from "./fast-connection.ts";
 import { HeadReader } from "./fast-head.ts";
+import { SharedReading } from "./shared-reading.ts";
 
 export interface FastLane {
   accept(socket: Socket, facts: ConnectionFacts): void;
@@ -41,6 +42,7 @@ export function createFastLane(context: LaneContext, options: FastOptions): Fast
     garbage: createYoungGarbage(),
     reader: new HeadReader(),
     idleMs: () => Math.min(context.limits().idleMs, longestIdleMs),
+    reading: new SharedReading(),
     handOver(connection) {
       connections.delete(connection);
       options.handOver(connection.socket, connection.facts);

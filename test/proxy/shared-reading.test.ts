@@ -1,0 +1,112 @@
+/**
+ * Records of TLS clients in one buffer: on this Node it is really so, a socket can become an ordinary stream again, and
+ * bodies stay whole while the buffer is read into anew.
+ */
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { test, type TestContext } from "node:test";
+import { connect, createServer, type TLSSocket } from "node:tls";
+import { SharedReading } from "../../src/proxy/lanes/shared-reading.ts";
+import { makeCa } from "../support/certificates.ts";
+import { startFront } from "../support/front-home.ts";
+import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
+import { startTarget } from "../support/target.ts";
+
+/** Both ends of a TLS connection. */
+async function pair(t: TestContext): Promise<{ accepted: TLSSocket; client: TLSSocket }> {
+  const { keyPem, certificatePem, caPem } = await (await makeCa()).issue({ names: ["a.test"] });
+  const server = createServer({ key: keyPem, cert: certificatePem });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const client = connect({ host: "127.0.0.1", port, servername: "a.test", ca: caPem });
+  const [accepted] = (await once(server, "secureConnection")) as [TLSSocket];
+  t.after(() => {
+    client.destroy();
+    accepted.destroy();
+    server.close();
+  });
+  return { accepted, client };
+}
+
+test("records are given in one piece of memory, and a copy stays", async (t) => {
+  const { accepted, client } = await pair(t);
+  const reading = new SharedReading();
+  let arrived: (bytes: Buffer) => void = () => {};
+  const next = () => new Promise<Buffer>((resolve) => (arrived = resolve));
+  reading.start(accepted, (bytes) => arrived(bytes));
+  client.write("first");
+  const first = await next();
+  const [kept, copied] = [reading.keep(first), reading.copy(first)];
+  client.write("other");
+  const other = await next();
+  assert.equal(first.buffer, other.buffer);
+  assert.equal(`${first.toString()} ${kept.toString()} ${copied.toString()}`, "other first first");
+  assert.equal(accepted.listenerCount("data"), 0);
+});
+
+test("a socket that is given away is a stream again, and its end is heard", async (t) => {
+  const { accepted, client } = await pair(t);
+  const reading = new SharedReading();
+  const text = await new Promise<string>((resolve) => {
+    const take = (bytes: Buffer): void => {
+      accepted.pause();
+      accepted.unshift(reading.copy(bytes));
+      reading.stop(accepted, take);
+      let all = "";
+      accepted.on("data", (piece: Buffer) => (all += piece.toString()));
+      accepted.on("end", () => resolve(all));
+      accepted.resume();
+      client.end("later");
+    };
+    reading.start(accepted, take);
+    client.write("sooner ");
+  });
+  assert.equal(text, "sooner later");
+});
+
+for (const framing of ["length", "chunked"] as const) {
+  test(`50 MB (${framing}) from a TLS client reach a target that reads in bursts unbroken`, async (t) => {
+    const body = randomBytes(50_000_000);
+    const { port } = await startTarget(t, (req, res) => {
+      const hash = createHash("sha256");
+      let burst = 0;
+      req.on("data", (piece: Buffer) => {
+        hash.update(piece);
+        burst += piece.length;
+        if (burst < 1_234_567) return;
+        burst = 0;
+        req.pause();
+        setTimeout(() => req.resume(), 2);
+      });
+      req.on("end", () => res.end(hash.digest("hex")));
+    });
+    const home = await startFront(t, [siteConfig("a.test", targetConfig(port))]);
+    const client = connect({
+      host: "127.0.0.1",
+      port: home.httpsPort,
+      servername: "a.test",
+      ca: home.ca.caPem,
+      ALPNProtocols: ["http/1.1"],
+    });
+    t.after(() => client.destroy());
+    await once(client, "secureConnect");
+    let answer = "";
+    client.on("data", (piece: Buffer) => (answer += piece.toString("latin1")));
+    const field = framing === "length" ? `Content-Length: ${body.length}` : "Transfer-Encoding: chunked";
+    client.write(`POST /up HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n${field}\r\n\r\n`);
+    for (let at = 0, size = 1; at < body.length; at += size, size = (size * 3 + 1) % 200_003 || 1) {
+      const piece = body.subarray(at, at + size);
+      if (framing === "chunked") client.write(`${piece.length.toString(16)}\r\n`);
+      client.write(piece);
+      if (framing === "chunked") client.write("\r\n");
+      if (client.writableNeedDrain) await once(client, "drain");
+    }
+    if (framing === "chunked") client.write("0\r\n\r\n");
+    await once(client, "end");
+    assert.match(answer, /^HTTP\/1\.1 200 /);
+    assert.ok(answer.includes(createHash("sha256").update(body).digest("hex")), answer);
+  });
+}
