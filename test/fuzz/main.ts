@@ -54,6 +54,7 @@ async function run(job: Job): Promise<FuzzResult | string> {
     };
     worker.once("message", finish);
     worker.once("error", (error) => finish(`the thread died: ${error.message}`));
+    worker.once("exit", () => finish("the thread ended without a result"));
   });
 }
 

@@ -133,7 +133,8 @@ export class HeadReader {
     let at = 0;
     while (at < end && at < MAX_METHOD && bytes[at] !== SPACE) at++;
     const methodEnd = at;
-    if (at === end) return at < MAX_METHOD ? INCOMPLETE : NOT_ORDINARY;
+    if (at === MAX_METHOD) return NOT_ORDINARY;
+    if (at === end) return INCOMPLETE;
     if (++at < end && bytes[at] !== SLASH) return NOT_ORDINARY;
     const targetEnd = Math.min(end, at + limits.urlSize + 1);
     while (at < targetEnd && TARGET[bytes[at] as number] === 1) at++;
