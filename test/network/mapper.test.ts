@@ -130,13 +130,13 @@ describe("Gatehouse and its router", { concurrency: 4 }, () => {
   ];
   for (const [speaks, how] of forgetful) {
     test(
-      `a router that speaks ${speaks.join()} and restarted is noticed by ${how}, and has the ports again within 30 s`,
+      `a router that speaks ${speaks.join()} and restarted is noticed by ${how}, and has the ports again`,
       { skip },
       async (t) => {
         const lab = await startLab(t, { speaks });
         const gatehouse = await home(t, lab, "{ map: auto }");
         await Promise.all([mapped(gatehouse, 443), mapped(gatehouse, 80)]);
-        const again = [443, 80].map((port) => mappedTimes(gatehouse, port, 2, 30_000));
+        const again = [443, 80].map((port) => mappedTimes(gatehouse, port, 2, 60_000));
         await lab.router.reboot();
         await Promise.all(again);
         assert.ok(await isOpen(lab, WAN.public.router, 80));

@@ -197,8 +197,9 @@ class Flight implements Forwarding {
       if (this.#isDone) return;
       if (!this.#synthetic.push(chunk)) source.pause();
     });
-    // A target may refuse by the head alone, and a client may wait for that.
-    this.#clientRequest?.flushHeaders();
+    // A target may refuse by the head alone, and a client may wait for that. Not by flushHeaders: it writes UTF-8 where
+    // the head goes out with a piece of body as the bytes that came (RFC 9110 §5.5, obs-text).
+    this.#clientRequest?.write(Buffer.alloc(0));
     source.once("end", () => {
       if (this.#isDone) return;
       this.#waitForClient(false);
