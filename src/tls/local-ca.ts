@@ -35,7 +35,7 @@ const MAX_COMMON_NAME = 64;
 export interface LocalCa {
   /** What clients have to trust. */
   rootPem(): string;
-  /** A leaf of 90 days with a fresh P-256 key. The first name is the site's; wildcards are as good as any. */
+  /** A leaf of 90 days with a fresh P-256 key. The first name is the site's; wildcards are taken like others. */
   issueLocal(names: readonly string[]): Promise<CertificateBundle>;
 }
 
