@@ -102,6 +102,12 @@ export const lost = (one: MappedPort): MappedPort => ({
   repairs: one.repairs + 1,
 });
 
+/**
+ * The router may have started anew without its clock showing it (RFC 6887 §8.5 cannot tell when the clock was young before):
+ * ask now, which renews what is still there.
+ */
+export const doubted = (one: MappedPort): MappedPort => (one.state === "mapped" ? { ...one, dueAt: 0 } : one);
+
 /** IPv6 has no other port outside than inside. */
 export const requestFor = ({ port, family }: MappedPort, leaseSeconds: number): PortRequest => ({
   protocol: port.protocol,

@@ -7,7 +7,17 @@ import { errorText, GatehouseError, isGatehouseError } from "../core/errors.ts";
 import type { Logger } from "../observe/log.ts";
 import type { RouterMetrics } from "../observe/router-tally.ts";
 import { hearAnnouncements, type Announcements } from "./announcements.ts";
-import { failed, granted, keyOf, lost, newPort, requestFor, type MappedPort, type WantedPort } from "./mapped-port.ts";
+import {
+  doubted,
+  failed,
+  granted,
+  keyOf,
+  lost,
+  newPort,
+  requestFor,
+  type MappedPort,
+  type WantedPort,
+} from "./mapped-port.ts";
 import type { Protocol, RouterLink } from "./router-link.ts";
 import { reportOf, type RouterReport } from "./router-report.ts";
 import { createRouterWatch } from "./router-watch.ts";
@@ -33,6 +43,8 @@ export interface RouterMapper {
 }
 
 const GIVE_BACK_WITHIN_MS = 3_000;
+/** Announcements come in tens (RFC 6886 §3.2.1), and anybody in the LAN can forge one. */
+const DOUBT_AGAIN_MS = 60_000;
 /** One round asks for a handful of ports; a router that needs longer is broken. */
 const ROUND_WITHIN_MS = 120_000;
 
@@ -50,6 +62,7 @@ export function createMapper(options: MapperOptions): RouterMapper {
   let wake: (() => void) | undefined;
   let isWoken = false;
   let hearing: Announcements | undefined;
+  let doubtedAt = Number.NEGATIVE_INFINITY;
 
   const watch = createRouterWatch({
     map,
@@ -162,15 +175,19 @@ export function createMapper(options: MapperOptions): RouterMapper {
 
   /** @returns how long to sleep, ms */
   async function round(signal: AbortSignal): Promise<number> {
+    const isFoundAnew = watch.link() === undefined;
     if ((await watch.find(signal)) === undefined) return watch.againMs();
+    if (isFoundAnew) again(doubted);
     await watch.check(signal);
     const link = watch.link();
     if (link === undefined) return watch.againMs();
     await lookForDrift(link, signal);
     await giveBack(leaving, signal);
-    for (const one of ports.values()) {
+    // Those of now: what is wanted from here on may have to wait for what is given back first, in the next round.
+    const turn = [...ports.values()];
+    for (const one of turn) {
       const speaker = speakerFor(one);
-      if (speaker === undefined || one.dueAt > now()) continue;
+      if (speaker === undefined || one.dueAt > now() || !ports.has(keyOf(one.port, one.family))) continue;
       // One question without an answer took most of a minute: the next round finds out whether it is gone.
       if ((await mapOne(one, speaker, signal)) === "silent") break;
     }
@@ -229,7 +246,13 @@ export function createMapper(options: MapperOptions): RouterMapper {
       }
       hearing ??= hearAnnouncements({
         isGateway: (address) => address === watch.gateway()?.address,
-        onAnnounced: wakeUp,
+        onAnnounced() {
+          if (now() - doubtedAt >= DOUBT_AGAIN_MS) {
+            doubtedAt = now();
+            again(doubted);
+          }
+          wakeUp();
+        },
       });
       if (running !== undefined) wakeUp();
       running ??= loop();

@@ -66,9 +66,9 @@ export function createRouterWatch(options: RouterWatchOptions): RouterWatch {
   let silentChecks = 0;
   let searches = 0;
 
+  // Its clock stays: a router that was silent while it started anew is known by it.
   function forget(): void {
     link = undefined;
-    epoch = undefined;
     silentChecks = 0;
     onAnswers(false);
   }
@@ -84,6 +84,7 @@ export function createRouterWatch(options: RouterWatchOptions): RouterWatch {
     if (gateway !== undefined)
       log.info({ event: "router.changed", ...facts }, "another router, or another address here");
     forget();
+    epoch = undefined;
     avoided = undefined;
     isExhausted = false;
     externalAddress = undefined;
@@ -183,6 +184,7 @@ export function createRouterWatch(options: RouterWatchOptions): RouterWatch {
       if (map !== "auto" || isExhausted || avoided !== undefined || link === undefined) return false;
       avoided = link.protocol;
       forget();
+      epoch = undefined;
       return true;
     },
     forget,

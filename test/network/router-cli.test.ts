@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { createAdminServer } from "../../src/admin/server.ts";
 import { isAnnouncement } from "../../src/network/announcements.ts";
-import { failed, granted, hasForgotten, lost, newPort, requestFor } from "../../src/network/mapped-port.ts";
+import { doubted, failed, granted, hasForgotten, lost, newPort, requestFor } from "../../src/network/mapped-port.ts";
 import { GatehouseError } from "../../src/core/errors.ts";
 import { adminActions } from "../support/admin-actions.ts";
 import { runCli, temporaryFolder } from "../support/gatehouse.ts";
@@ -65,6 +65,13 @@ test("a renewal that fails leaves the port mapped until the lease ends, and is t
   assert.deepEqual([once.state, once.dueAt, once.until], ["mapped", 750_000, 1_000_000]);
   const late = failed(once, error("GATEHOUSE_ROUTER_REFUSED"), 1_000_001);
   assert.deepEqual([late.state, late.until], ["refused", undefined]);
+});
+
+test("a router that may have started anew is asked for what it had given, and not for what it had refused", () => {
+  const held = granted(newPort(port, "ipv4"), grant(1_000), 0, 0);
+  assert.deepEqual([doubted(held).state, doubted(held).dueAt], ["mapped", 0]);
+  const refused = failed(newPort(port, "ipv4"), error("GATEHOUSE_ROUTER_REFUSED"), 0);
+  assert.deepEqual(doubted(refused), refused);
 });
 
 test("a port that was never had is asked for later each time, at most every quarter of an hour, and not before the router allows", () => {

@@ -118,7 +118,7 @@ export async function startGatehouse(
     await closed;
   });
 
-  const line: RunningGatehouse["line"] = (event, matches = () => true, withinMs = 20_000) =>
+  const line: RunningGatehouse["line"] = (event, matches = () => true, withinMs = 60_000) =>
     new Promise((resolve, reject) => {
       const past = lines.find((one) => one.event === event && matches(one));
       if (past !== undefined) {
