@@ -53,7 +53,8 @@ const TIDY_EVERY_MS = 20 * 60_000;
 /** What of a configuration concerns certificates: when it is the same after a reload, orders under way go on. */
 export function issuingFacts({ acme, dns, listen, sites }: Config): unknown {
   const emails = sites.flatMap(({ name, email }) => (email === undefined ? [] : [[name, email]]));
-  return { acme, emails, dns, http: listen.http.length > 0, https: listen.https.length > 0 };
+  const names = sites.flatMap((site) => (site.names === undefined ? [] : [[site.name, ...site.names]]));
+  return { acme, emails, names, dns, http: listen.http.length > 0, https: listen.https.length > 0 };
 }
 
 /** One scheduler, and what a person may ask of the CAs beside it. */
@@ -71,14 +72,17 @@ export interface Issuing extends Scheduler {
 /** A scheduler that already knows which CA to ask; hand it names to start it. */
 export function createIssuing(config: Config, tools: IssuingTools): Issuing {
   const { acme } = config;
+  const namesOf = namesByName(config);
   const cas = new Map<string, AcmeIssuer>();
   const informants: Informants = new Map();
   const issuer =
     acme.directoryUrl === undefined
-      ? embeddedCa(tools)
+      ? embeddedCa(tools, namesOf)
       : acmeCas(acme.directoryUrl, config, tools, { cas, informants });
   const wanted = new Set([acme.directoryUrl ?? "local", ...acme.fallback.map(({ directoryUrl }) => directoryUrl)]);
-  const fits = ({ ca, revokedAt }: CertificateBundle): boolean => revokedAt === undefined && wanted.has(ca);
+  // Names too many are no hurry: they go with the next renewal.
+  const fits = ({ name, names, ca, revokedAt }: CertificateBundle): boolean =>
+    revokedAt === undefined && wanted.has(ca) && namesOf(name).every((each) => names.includes(each));
   const scheduler = createScheduler({
     ca: acme.directoryUrl ?? "local",
     fits,
@@ -112,6 +116,12 @@ export function createIssuing(config: Config, tools: IssuingTools): Issuing {
   };
 }
 
+/** What the certificate kept under a name is to hold. */
+function namesByName({ sites }: Config): (name: string) => readonly string[] {
+  const further = new Map(sites.flatMap((site) => (site.names === undefined ? [] : [[site.name, site.names]])));
+  return (name) => [name, ...(further.get(name) ?? [])];
+}
+
 /** By directory URL: what each CA says of the renewals of its own certificates. */
 type Informants = Map<string, RenewalInfo>;
 
@@ -122,14 +132,14 @@ function acmeCas(
   tools: IssuingTools,
   { cas, informants }: { cas: Map<string, AcmeIssuer>; informants: Informants },
 ): Issuer {
-  const { caRoots, eab, fallback } = config.acme;
+  const { caRoots, eab, fallback, stagingUrl } = config.acme;
   const solvers = solversFor(config, tools);
-  const open = (ca: Pick<FallbackCaConfig, "directoryUrl" | "caRoots" | "eab">): AcmeIssuer => {
+  const open = (ca: AskedCa): AcmeIssuer => {
     const made = acmeCa(ca, config, solvers, informants, tools);
     cas.set(ca.directoryUrl, made);
     return made;
   };
-  const first = open({ directoryUrl, caRoots, eab });
+  const first = open({ directoryUrl, caRoots, eab, stagingUrl });
   const others = fallback.map((ca) => ({ ca: ca.caName, issuer: open(ca) }));
   if (others.length === 0) return first;
   const histories = createHistories(directoryUrl, tools.storage, systemClock, tools.log);
@@ -142,8 +152,12 @@ function acmeCas(
   });
 }
 
+interface AskedCa extends Pick<FallbackCaConfig, "directoryUrl" | "caRoots" | "eab"> {
+  stagingUrl?: string | undefined;
+}
+
 function acmeCa(
-  ca: Pick<FallbackCaConfig, "directoryUrl" | "caRoots" | "eab">,
+  ca: AskedCa,
   config: Config,
   solvers: readonly Solver[],
   informants: Informants,
@@ -164,7 +178,10 @@ function acmeCa(
     renewalInfo,
     email: acme.email,
     emailOf: (name) => emails.get(name) ?? acme.email,
+    namesOf: namesByName(config),
     eab: ca.eab,
+    // Left out, what is known of the CA counts.
+    staging: ca.stagingUrl === undefined ? undefined : { directoryUrl: ca.stagingUrl, roots },
     challenge: acme.challenge,
     profile: acme.profile,
     key: acme.key,
@@ -194,7 +211,10 @@ function solversFor({ listen, acme, dns }: Config, { challenges, alpn, storage, 
   return solvers;
 }
 
-function embeddedCa({ storage, bundles, log, onIssued }: IssuingTools): Issuer {
+function embeddedCa(
+  { storage, bundles, log, onIssued }: IssuingTools,
+  namesOf: (name: string) => readonly string[],
+): Issuer {
   let ca: Promise<LocalCa> | undefined;
   const open = () => {
     ca ??= createLocalCa({
@@ -214,7 +234,7 @@ function embeddedCa({ storage, bundles, log, onIssued }: IssuingTools): Issuer {
   return {
     async tidy() {}, // no challenges, nothing to leave behind
     async issue(name) {
-      const bundle = await (await open()).issueLocal([name]);
+      const bundle = await (await open()).issueLocal(namesOf(name));
       await bundles.save(bundle);
       onIssued(bundle);
       return bundle;

@@ -41,6 +41,8 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   let rules = createRules(first);
   let { limits } = first;
   let names: ReadonlySet<string> = new Set();
+  /** Every name that clients may ask for, with the one its certificate is kept under. */
+  let asked: ReadonlyMap<string, string> = new Map();
   /** Of a configuration that is being taken: what is issued meanwhile is for them, too. */
   let coming: ReadonlySet<string> = names;
   let access = createAccessLog(log, { enabled: first.log.access });
@@ -71,7 +73,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     homeAssistant: createHomeAssistantHint({ upstream, log }),
   };
   const arrivals = createArrivals({ fetch: (name) => keeper.bundle(name), arrived: setBundle });
-  const sni = createSniChooser({ names: () => names, contexts, log });
+  const sni = createSniChooser({ names: () => asked, keptAs: (name) => asked.get(name) ?? name, contexts, log });
   const passthrough = createPassthrough({ log, isLogged: () => isLogged });
   metrics.watchPorts(() => passthrough.traffic());
   const front = createFront({
@@ -103,8 +105,10 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     async apply(next) {
       const nextRules = createRules(next);
       // Of a site whose TLS goes through, the machine behind it has the certificate.
-      const nextNames = new Set(
-        next.sites.flatMap(({ name, passthrough }) => (passthrough === undefined ? [name] : [])),
+      const ours = next.sites.filter(({ passthrough }) => passthrough === undefined);
+      const nextNames = new Set(ours.map(({ name }) => name));
+      const nextAsked = new Map(
+        ours.flatMap(({ name, names: further = [] }) => [name, ...further].map((each) => [each, name] as const)),
       );
       coming = nextNames;
       const fresh = [...nextNames].filter((name) => !names.has(name));
@@ -125,6 +129,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       rules = nextRules;
       limits = next.limits;
       names = nextNames;
+      asked = nextAsked;
       arrivals.expect(fresh.slice(READ_AHEAD));
       log.level = next.log.level;
       access = createAccessLog(log, { enabled: next.log.access });

@@ -45,7 +45,7 @@ export function createRehearsal(options: RehearsalOptions): Rehearsal {
     if (staging === undefined) {
       throw new GatehouseError("GATEHOUSE_ACME_REFUSED", {
         message: `No staging is known of the CA at ${options.directoryUrl}.`,
-        hint: "Only Let's Encrypt has one. Order in earnest, or use acme.ca: letsencrypt-staging.",
+        hint: "Let's Encrypt has one; of another CA write it as acme.staging. Or order in earnest.",
       });
     }
     const first = { ...attempt, account: undefined, isRenewal: false, isAdvised: false };

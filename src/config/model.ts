@@ -58,6 +58,8 @@ export interface PassthroughConfig {
 export interface SiteConfig {
   /** A-label, lower case, no trailing dot; may begin with `*.`. The key of metrics and logs. */
   name: string;
+  /** Further names, spelled like `name`: the same site, in the same certificate. */
+  names?: readonly string[] | undefined;
   /** For a CA account of its own; left out, the one of `acme`. */
   email?: string | undefined;
   /** Either forwards (routes, longest prefix first) or answers with a redirect. */
@@ -141,6 +143,8 @@ export interface AcmeConfig {
   directoryUrl: string | undefined;
   /** PEM text of extra roots for the CA's own HTTPS. */
   caRoots: string | undefined;
+  /** Directory URL of its staging, when one was written. */
+  stagingUrl?: string | undefined;
   /** Is it a CA that only signs public names? (letsencrypt, letsencrypt-staging, zerossl, google) */
   isPublic: boolean;
   /** Asked in this order after failures in a row. */

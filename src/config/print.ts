@@ -55,6 +55,7 @@ function acmeOut(acme: AcmeConfig, hide: Hide) {
     email: hide(acme.email),
     caRoots: hide(acme.caRoots),
     eab: eabOut(acme.eab, hide),
+    staging: acme.stagingUrl,
     fallback: acme.fallback.map((other) =>
       defined({
         ca: other.caName === "custom" ? other.directoryUrl : other.caName,
@@ -82,6 +83,7 @@ function siteOut(site: SiteConfig, hide: Hide) {
       isPlain || first === undefined
         ? undefined
         : Object.fromEntries(site.routes.map((one) => [one.prefix, routeOut(one, hide)])),
+    names: site.names,
     email: hide(site.email),
     passthrough: site.passthrough?.target.text,
     proxyProtocol: site.passthrough?.proxyProtocol,

@@ -23,7 +23,7 @@ const SITES: readonly Example[] = [
   {
     name: "nas.example.org",
     comment: "One target, and how it is spoken to.",
-    keys: ["to", "upstreamTls", "email", "maxBody", "timeouts", "forwardingHeaders", "headers"],
+    keys: ["to", "names", "upstreamTls", "email", "maxBody", "timeouts", "forwardingHeaders", "headers"],
     values: { to: "https://192.168.0.202:5001", upstreamTls: undefined },
   },
   { name: "app.example.org", comment: "Several targets, by path.", keys: ["routes"], values: { routes: undefined } },

@@ -39,8 +39,15 @@ export async function resolveAcme(
       "value",
     );
   }
+  const stagingUrl = acme.staging?.directoryUrl;
+  if (acme.staging !== undefined && (stagingUrl === undefined || stagingUrl === ca.directoryUrl)) {
+    resolver.report(["staging"], "is no place to rehearse for this CA", "write the URL of its staging", "value");
+  } else if (acme.staging !== undefined && ca.directoryUrl === undefined) {
+    resolver.report(["staging"], "the local CA needs no rehearsal", "remove it", "key");
+  }
   return {
     dns,
+    stagingUrl,
     fallback: await resolveFallback(acme, resolver),
     eab: await resolveEab(acme, resolver),
     challenge: acme.challenge,

@@ -4,20 +4,19 @@
  * Never: parses text or throws; what is wrong goes to the resolver.
  */
 import { basename, dirname, join, resolve } from "node:path";
-import { checkName, type NamePolicy } from "../core/names.ts";
 import { coversEverybody, listenText } from "./addresses.ts";
 import { resolveDdns } from "./ddns.ts";
 import type { Judged } from "./judge.ts";
 import { resolveRouter } from "./router.ts";
 import { resolveLimits } from "./limits.ts";
-import type { AcmeConfig, Config, ListenAddress, SiteConfig } from "./model.ts";
+import type { Config, ListenAddress } from "./model.ts";
 import { resolveNotify } from "./notify.ts";
 import { resolvePorts } from "./ports.ts";
 import { type Warn, resolveAcme } from "./resolve-acme.ts";
 import { chooseProvider, resolveDns } from "./resolve-dns.ts";
 import type { Declared } from "./schema.ts";
 import type { Resolver } from "./secrets.ts";
-import { resolveSite } from "./sites.ts";
+import { namePolicy, resolveSites } from "./site-names.ts";
 import { socketPathRefusal } from "./targets.ts";
 
 export interface Resolved {
@@ -60,7 +59,12 @@ export async function resolveConfig(
   }
   const policy = namePolicy(hasProblems("acme") ? undefined : acme);
   const { sites, names } = await resolveSites(judged, policy, resolver);
-  const ports = resolvePorts(declared.ports, policy, taken, resolver, warn);
+  // A port with a site's further name shows that site's certificate.
+  const keptAs = new Map(sites.flatMap((site) => (site.names ?? []).map((name) => [name, site.name])));
+  const ports = resolvePorts(declared.ports, policy, taken, resolver, warn).map((port) => ({
+    ...port,
+    tls: port.tls === undefined ? undefined : (keptAs.get(port.tls) ?? port.tls),
+  }));
   return {
     names,
     config: {
@@ -129,46 +133,4 @@ function checkListeners({ listen, metrics }: Declared, resolver: Resolver): Map<
   if (listen.https.length === 0)
     resolver.report(["listen", "https"], "nothing listens for HTTPS", 'write ":443"', "value");
   return taken;
-}
-
-const namePolicy = (acme: AcmeConfig | undefined): NamePolicy => ({
-  publicCa: acme?.isPublic ?? false,
-  // RFC 8555 leaves it open, but every CA proves a wildcard by DNS-01 alone.
-  canBeWildcard:
-    acme?.directoryUrl === undefined || (acme.dns !== undefined && ["auto", "dns-01"].includes(acme.challenge)),
-});
-
-async function resolveSites(
-  { sites }: Judged,
-  policy: NamePolicy,
-  resolver: Resolver,
-): Promise<{ sites: SiteConfig[]; names: Map<string, string> }> {
-  const resolved: SiteConfig[] = [];
-  const names = new Map<string, string>();
-  const writtenAs = new Map<string, string>();
-  for (const [written, declared] of sites) {
-    // A name whose certificate is somebody else's business may be one that no public CA would sign.
-    const isOurs = declared?.passthrough === undefined;
-    const checked = checkName(written, isOurs ? policy : { publicCa: false, canBeWildcard: true });
-    if ("refusal" in checked) {
-      resolver.report(["sites", written], `the name ${checked.refusal}`, checked.hint, "key");
-      if (declared !== undefined) await resolveSite(written, declared, resolver.below(["sites", written]));
-      continue;
-    }
-    const { name } = checked;
-    names.set(written, name);
-    const first = writtenAs.get(name);
-    if (first !== undefined) {
-      // Which of the two was meant is anybody's guess; serving the wrong one could open a door, so neither is served.
-      resolver.report(["sites", written], `is the same site as ${first}`, "remove one of them", "key", [
-        "sites",
-        first,
-      ]);
-    } else {
-      writtenAs.set(name, written);
-    }
-    const site = declared && (await resolveSite(name, declared, resolver.below(["sites", written])));
-    if (site !== undefined) resolved.push(site);
-  }
-  return { sites: resolved, names };
 }

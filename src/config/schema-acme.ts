@@ -60,6 +60,14 @@ export const acmeSchema = block("Who signs the certificates.", {
   }).optional(),
   caRoots,
   eab,
+  staging: leaf(
+    {
+      doc: "Where the same CA lets one rehearse: the https URL of a directory. Known of letsencrypt; others seldom have one. caRoots count for it as well.",
+      example: "https://ca-staging.example.org/directory",
+      json: { type: "string" },
+    },
+    readCa,
+  ).optional(),
   fallback,
   challenge: choice(
     {

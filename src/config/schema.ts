@@ -28,6 +28,7 @@ import { portsSchema, proxyProtocol, readPortTarget } from "./ports.ts";
 import { headerRefusal, prefixRefusal, readRedirect, readTarget } from "./readings.ts";
 import { routerSchema } from "./router.ts";
 import { acmeSchema } from "./schema-acme.ts";
+import { furtherNames } from "./site-names.ts";
 import { dnsSchemas } from "./schema-dns.ts";
 import { workersSchema } from "./workers.ts";
 
@@ -117,6 +118,7 @@ export const siteSchema = z
         { doc: "Status of the redirect. Default: 308.", example: 308, json: { enum: [...STATUSES] } },
         readStatus,
       ).optional(),
+      names: furtherNames,
       email: secretText({
         doc: "For a CA account of this site's own. Default: the one of acme.",
         example: "nas@example.org",

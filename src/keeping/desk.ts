@@ -83,7 +83,7 @@ export function createDesk(tools: DeskTools): Desk {
     }
     throw new GatehouseError("GATEHOUSE_REQUEST_REFUSED", {
       message: "This CA has no staging that is known here.",
-      hint: "Rehearsals are possible at letsencrypt and google; with another CA order without --staging.",
+      hint: "letsencrypt has one; of another CA write it as acme.staging, or order without --staging.",
     });
   }
 

@@ -15,4 +15,8 @@ export const ownNames = ({ sites }: Config): string[] =>
 
 /** What is left out for a mistake is in the file all the same. */
 export const namesInFile = (config: Config): Set<string> =>
-  new Set([...namesOf(config), ...[...config.sites, ...config.quarantined].map(({ name }) => name)]);
+  new Set([
+    ...namesOf(config),
+    ...config.quarantined.map(({ name }) => name),
+    ...config.sites.flatMap(({ name, names = [] }) => [name, ...names]),
+  ]);

@@ -28,7 +28,9 @@ const MAX_SAID = 1_000;
 
 export interface SniOptions {
   /** Configured site names, lower case, wildcards as `*.example.org`. Asked at every handshake. */
-  names(): ReadonlySet<string>;
+  names(): Pick<ReadonlySet<string>, "has">;
+  /** Under which name the certificate of a configured name is kept. Default: its own. */
+  keptAs?: ((name: string) => string) | undefined;
   contexts: Contexts;
   log: Logger;
   clock?: Clock;
@@ -36,11 +38,12 @@ export interface SniOptions {
 
 export interface SniChooser {
   chooseContext(serverName: string): Choice;
-  /** The configured name that a client means, or undefined. */
+  /** Under which name the certificate is kept for what a client asks, or undefined: no site has that name. */
   siteOf(serverName: string): string | undefined;
 }
 
-export function createSniChooser({ names, contexts, log, clock = systemClock }: SniOptions): SniChooser {
+export function createSniChooser(options: SniOptions): SniChooser {
+  const { names, keptAs = (name) => name, contexts, log, clock = systemClock } = options;
   const lastSaid = new LRUCache<string, number>({ max: MAX_SAID });
 
   const sayOnce = (name: string, say: () => void): void => {
@@ -51,10 +54,15 @@ export function createSniChooser({ names, contexts, log, clock = systemClock }: 
     say();
   };
 
+  const keptFor = (serverName: string): string | undefined => {
+    const name = siteOf(serverName, names());
+    return name === undefined ? undefined : keptAs(name);
+  };
+
   return {
-    siteOf: (serverName) => siteOf(serverName, names()),
+    siteOf: keptFor,
     chooseContext(serverName) {
-      const site = siteOf(serverName, names());
+      const site = keptFor(serverName);
       if (site === undefined) return { refused: "unknown" };
       try {
         const context = contexts.find(site);
@@ -84,7 +92,7 @@ export function createSniChooser({ names, contexts, log, clock = systemClock }: 
 }
 
 /** The configured name that a client means, in constant time, or undefined. */
-function siteOf(serverName: string, names: ReadonlySet<string>): string | undefined {
+function siteOf(serverName: string, names: Pick<ReadonlySet<string>, "has">): string | undefined {
   if (serverName.length > MAX_NAME_CHARS + 1) return undefined;
   const bare = serverName.endsWith(".") ? serverName.slice(0, -1) : serverName;
   if (bare.length > MAX_NAME_CHARS || !NAME.test(bare)) return undefined;

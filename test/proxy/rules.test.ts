@@ -101,6 +101,7 @@ const rules = createRules(
     site("only.test", { routes: [{ prefix: "/x", target, strip: false }] }),
     site("*.lab.test"),
     site("nas.lab.test"),
+    site("many.test", { names: ["www.many.test", "*.more.test"] }),
     site("old.test", { routes: [], redirect: { to: "https://new.test{path}", status: 301 } }),
   ]),
 );
@@ -137,6 +138,15 @@ for (const [name, changes, expected] of [
     "forward nas.lab.test / /",
   ],
   ["an exact certificate covers no neighbour", { authority: "pi.lab.test", serverName: "nas.lab.test" }, "refuse 421"],
+  ["a further name is the same site", { authority: "www.many.test" }, "forward many.test / /"],
+  ["a star among further names takes one label", { authority: "x.more.test" }, "forward many.test / /"],
+  [
+    "the names of one certificate share a connection",
+    { authority: "many.test", serverName: "x.more.test" },
+    "forward many.test / /",
+  ],
+  ["a further name opens no other site", { authority: "a.test", serverName: "www.many.test" }, "refuse 421"],
+  ["another site opens no further name", { authority: "www.many.test", serverName: "a.test" }, "refuse 421"],
   ["SNI in upper case is the same name", { serverName: "A.Test" }, "forward a.test / /"],
   ["a body over maxBody says 413", { body: "length", contentLength: 11 }, "refuse 413"],
   ["a body of exactly maxBody goes on", { body: "length", contentLength: 10 }, "forward a.test / /"],

@@ -129,6 +129,24 @@ test("a name taken out of the configuration is unknown at once, although its cer
   assert.deepEqual(chooser.chooseContext("home.test"), { refused: "unknown" });
 });
 
+test("a further name gets the certificate of its site, pending with it, and its own site again when it has one", async () => {
+  const kept = new Map([
+    ["home.test", "home.test"],
+    ["www.home.test", "home.test"],
+    ["*.lab.test", "late.test"],
+  ]);
+  const contexts = createContexts({ bundles });
+  const log = pino({ level: "silent" });
+  const chooser = createSniChooser({ names: () => kept, keptAs: (name) => kept.get(name) ?? name, contexts, log });
+  const served = contexts.find("home.test");
+  assert.ok(served);
+  assert.deepEqual(chooser.chooseContext("WWW.home.test."), { context: served });
+  assert.equal(chooser.siteOf("www.home.test"), "home.test");
+  assert.deepEqual(chooser.chooseContext("x.lab.test"), { refused: "pending" }, "another's is not borrowed");
+  kept.set("www.home.test", "*.lab.test");
+  assert.deepEqual(chooser.chooseContext("www.home.test"), { context: contexts.find("*.lab.test") });
+});
+
 test("a pending site is said once in five minutes by its configured name, an unknown one never", () => {
   const lines: { event?: string; name?: string }[] = [];
   const log = pino({}, { write: (line: string) => lines.push(JSON.parse(line) as (typeof lines)[number]) });

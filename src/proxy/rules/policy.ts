@@ -49,7 +49,7 @@ export function createRules(config: Config): Rules {
     else trusted.addSubnet(address, Number(bits), family);
   }
   /** Site by SNI. Asked for every request of a connection with the same name, which is a stranger's choice below a star. */
-  const known = new Map<string, string | undefined>();
+  const known = new Map<string, SiteConfig | undefined>();
   return {
     routes,
     trusted,
@@ -60,19 +60,20 @@ export function createRules(config: Config): Rules {
       return site?.passthrough === undefined ? undefined : { name: site.name, passthrough: site.passthrough };
     },
     sameConnection(serverName, host) {
-      let certificate = known.get(serverName);
-      if (certificate === undefined) {
+      let site = known.get(serverName);
+      if (site === undefined) {
         const name = normaliseHost(serverName);
-        certificate = name === undefined ? undefined : routes.site(name)?.name;
+        site = name === undefined ? undefined : routes.site(name);
         if (known.size >= MAX_KNOWN_NAMES) known.clear();
-        known.set(serverName, certificate);
+        known.set(serverName, site);
       }
-      return certificate !== undefined && isCoveredBy(certificate, host);
+      if (site === undefined) return false;
+      return isCoveredBy(site.name, host) || (site.names?.some((name) => isCoveredBy(name, host)) ?? false);
     },
   };
 }
 
-/** A certificate carries its site's name alone; a star stands for one label (RFC 9525 §6.3). */
+/** A certificate carries the names of its site and no other; a star stands for one label (RFC 9525 §6.3). */
 function isCoveredBy(certificateName: string, host: string): boolean {
   if (!certificateName.startsWith("*.")) return certificateName === host;
   const dot = host.indexOf(".");

@@ -19,8 +19,10 @@ export function createRouteTable(sites: readonly SiteConfig[]): RouteTable {
   const wildcards = new Map<string, SiteConfig>();
   const routes = new Map<SiteConfig, readonly RouteConfig[]>();
   for (const site of sites) {
-    if (site.name.startsWith("*.")) wildcards.set(site.name.slice(2), site);
-    else exact.set(site.name, site);
+    for (const name of [site.name, ...(site.names ?? [])]) {
+      if (name.startsWith("*.")) wildcards.set(name.slice(2), site);
+      else exact.set(name, site);
+    }
     routes.set(
       site,
       [...site.routes].sort((a, b) => b.prefix.length - a.prefix.length),

@@ -1,0 +1,131 @@
+/**
+ * Which names do the entries under `sites` go by?
+ * Owns: the name of each, its further names, what a CA would say of them, and that no name is two sites.
+ * Never: looks at what a site does with its visitors (sites does).
+ */
+import { checkName, type NamePolicy } from "../core/names.ts";
+import { Refusal, shown } from "./findings.ts";
+import type { Judged } from "./judge.ts";
+import { leaf } from "./leaves.ts";
+import type { AcmeConfig, SiteConfig } from "./model.ts";
+import type { DeclaredSite } from "./schema.ts";
+import type { Resolver } from "./secrets.ts";
+import { resolveSite } from "./sites.ts";
+
+/** Let's Encrypt signs for a hundred names at most, and the site's own is one of them. */
+const MAX_FURTHER = 99;
+
+export const furtherNames = leaf(
+  {
+    doc: "Further names of this site, in the same certificate.",
+    example: ["www.nas.example.org"],
+    json: { type: "array", items: { type: "string" }, maxItems: MAX_FURTHER },
+  },
+  readNames,
+).optional();
+
+function readNames(value: unknown): readonly string[] | Refusal {
+  const list: unknown[] = Array.isArray(value) ? value : [value];
+  if (list.length > MAX_FURTHER)
+    return new Refusal(`has ${list.length} names`, `a certificate takes ${MAX_FURTHER} besides the site's own`);
+  const names: string[] = [];
+  for (const one of list) {
+    if (typeof one !== "string") return new Refusal(`${shown(one)} is not a name`, "write www.example.org");
+    names.push(one);
+  }
+  return names;
+}
+
+export const namePolicy = (acme: AcmeConfig | undefined): NamePolicy => ({
+  publicCa: acme?.isPublic ?? false,
+  // RFC 8555 leaves it open, but every CA proves a wildcard by DNS-01 alone.
+  canBeWildcard:
+    acme?.directoryUrl === undefined || (acme.dns !== undefined && ["auto", "dns-01"].includes(acme.challenge)),
+});
+
+export interface ResolvedSites {
+  sites: SiteConfig[];
+  /** Name as written → A-label, where it has one. */
+  names: Map<string, string>;
+}
+
+export async function resolveSites({ sites }: Judged, policy: NamePolicy, resolver: Resolver): Promise<ResolvedSites> {
+  const resolved: SiteConfig[] = [];
+  const names = new Map<string, string>();
+  /** Every name, with the entry that has it. */
+  const owners = new Map<string, string>();
+  for (const [written, declared] of sites) {
+    const here = resolver.below(["sites", written]);
+    // A name whose certificate is somebody else's business may be one that no public CA would sign.
+    const own = declared?.passthrough === undefined ? policy : { publicCa: false, canBeWildcard: true };
+    const checked = checkName(written, own);
+    if ("refusal" in checked) {
+      resolver.report(["sites", written], `the name ${checked.refusal}`, checked.hint, "key");
+      if (declared !== undefined) await resolveSite(written, declared, here);
+      continue;
+    }
+    const { name } = checked;
+    names.set(written, name);
+    const first = owners.get(name);
+    if (first !== undefined) {
+      // Which of the two was meant is anybody's guess; serving the wrong one could open a door, so neither is served.
+      resolver.report(["sites", written], `is the same site as ${first}`, "remove one of them", "key", [
+        "sites",
+        first,
+      ]);
+    } else {
+      owners.set(name, written);
+    }
+    const site = declared && (await resolveSite(name, declared, here));
+    if (site !== undefined) resolved.push(site);
+  }
+  // When the names of all entries are known: `names` may name a site that stands further down.
+  const all: SiteConfig[] = [];
+  const declaredBy = new Map([...sites].map(([written, declared]) => [names.get(written), { written, declared }]));
+  for (const site of resolved) {
+    const entry = declaredBy.get(site.name);
+    if (entry?.declared?.names === undefined) {
+      all.push(site);
+      continue;
+    }
+    const { written, declared } = entry;
+    const further = resolveFurther(written, declared, { policy, owners, resolver });
+    if (further !== undefined) all.push({ ...site, names: further });
+  }
+  return { sites: all, names };
+}
+
+/** Undefined when something was reported. */
+function resolveFurther(
+  written: string,
+  declared: DeclaredSite,
+  { policy, owners, resolver }: { policy: NamePolicy; owners: Map<string, string>; resolver: Resolver },
+): string[] | undefined {
+  const before = resolver.problems.length;
+  const own = declared.passthrough === undefined ? policy : { publicCa: false, canBeWildcard: true };
+  const target = redirectHost(declared.redirect);
+  const names: string[] = [];
+  for (const [at, text] of (declared.names ?? []).entries()) {
+    const path = ["sites", written, "names", at];
+    const checked = checkName(text, own);
+    if ("refusal" in checked) {
+      resolver.report(path, checked.refusal, checked.hint, "value");
+      continue;
+    }
+    const { name } = checked;
+    const owner = owners.get(name);
+    if (owner !== undefined) {
+      const what = owner === written ? "is a name of this site already" : `is a name of ${owner} already`;
+      resolver.report(path, what, "remove one of them", "value", owner === written ? undefined : ["sites", owner]);
+      continue;
+    }
+    if (name === target) resolver.report(path, "redirects to itself", "give it a site of its own", "value");
+    owners.set(name, written);
+    names.push(name);
+  }
+  return resolver.problems.length > before ? undefined : names;
+}
+
+/** A redirect that keeps the path and leads to a name of the same site never ends. */
+const redirectHost = (redirect: string | undefined): string | undefined =>
+  /^https:\/\/([^/{?#:]+)(?::443)?\{path\}/i.exec(redirect ?? "")?.[1]?.toLowerCase();
