@@ -37,6 +37,10 @@ export function checkCertificate(
   if (missing.length > 0) throw bad(`it lacks ${missing.join(", ")}`);
   if (extra.length > 0) throw bad(`it holds names nobody ordered: ${extra.slice(0, 5).join(", ")}`);
   if (!leaf.checkPrivateKey(createPrivateKey(wanted.keyPem))) throw bad("it belongs to another key");
+  // A leaf that says where its issuer's certificate is was not signed by a root: browsers go and fetch it, many clients not.
+  if (chain.length === 1 && leaf.infoAccess?.includes("CA Issuers") === true) {
+    throw bad("it came without the intermediate certificate that signed it");
+  }
   const notBefore = Date.parse(leaf.validFrom);
   const notAfter = Date.parse(leaf.validTo);
   const clockHint = "Check this machine's clock; if it is right, the CA's is wrong.";

@@ -3,6 +3,7 @@
  * Owns: the words for each kind of challenge: port 80, port 443, the zone.
  * Never: decides whether another way is tried (authorize does).
  */
+import { isIPv6 } from "node:net";
 import type { GatehouseError } from "../core/errors.ts";
 import { type Meaning, effectiveProblem, meaningOf, refusal, wordsOf } from "./explain.ts";
 import type { AcmeProblem } from "./problem.ts";
@@ -54,7 +55,7 @@ const WRONG_ANSWER: Readonly<Record<ChallengeType, Pick<Meaning, "message" | "hi
  */
 export function explainChallenge(name: string, problem: AcmeProblem, failure: ChallengeFailure): GatehouseError {
   const effective = effectiveProblem(problem);
-  const { message, hint } = meaningHere(effective, failure.type);
+  const { message, hint } = viaIpv6(meaningHere(effective, failure.type), effective, name);
   const parts = [
     `The CA could not check ${name}${failure.type === undefined ? "" : ` by ${failure.type}`}: ${message}. ${wordsOf(effective)}.`,
     seen(failure),
@@ -72,6 +73,23 @@ function meaningHere(problem: AcmeProblem, type: ChallengeType | undefined): Pic
   if (problem.type === "unauthorized" || problem.type === "incorrectResponse") return WRONG_ANSWER[here];
   if (problem.type === "connection" || (problem.type === "tls" && here === "tls-alpn-01")) return UNREACHABLE[here];
   return meaningOf(problem);
+}
+
+/** CAs try IPv6 first where an AAAA record stands. A record of another connection is the classic of homes. */
+function viaIpv6(meaning: Pick<Meaning, "message" | "hint">, problem: AcmeProblem, name: string) {
+  if (!["connection", "unauthorized", "incorrectResponse", "tls"].includes(problem.type)) return meaning;
+  const address = ipv6In(problem.detail);
+  if (address === undefined) return meaning;
+  return {
+    message: meaning.message,
+    hint: `The CA came over IPv6, to ${address}. If this machine does not have that address, remove the AAAA record of ${name} (or set it right); if it does, let IPv6 through in the router's firewall.`,
+  };
+}
+
+/** Boulder begins with the address (`2001:db8::1: Fetching …`), Go has it in brackets (`dial tcp [2001:db8::1]:80: …`). */
+function ipv6In(detail: string): string | undefined {
+  const words = detail.slice(0, 1_000).split(/[\s"'(),]+/);
+  return words.map((word) => /^\[([^\]]+)\]/.exec(word)?.[1] ?? word.replace(/:$/, "")).find((word) => isIPv6(word));
 }
 
 function seen({ wasAsked }: ChallengeFailure): string {

@@ -19,11 +19,12 @@ import { type Attempt, type Ledger, createLedger } from "./ledger.ts";
 import { countedAccounts, countedWire } from "./ledger-wire.ts";
 import { createPendingOrders } from "./pending-order.ts";
 import { createRehearsal } from "./rehearsal.ts";
+import { revokeCertificate } from "./revoke.ts";
 import { type RenewalInfo, createRenewalInfo } from "./renewal-info.ts";
 import type { KeyType } from "./signing-request.ts";
 import type { ChallengeType, Solver } from "./solver.ts";
 import { type AcmeInfo, createAcmeInfo } from "./wire-info.ts";
-import { type AcmeWire, type ExternalAccount, createAcmeWire, problemType } from "./wire.ts";
+import { type AcmeWire, type ExternalAccount, createAcmeWire } from "./wire.ts";
 
 /** CAs backdate by an hour; more than that apart, and what one of the two says of dates is wrong. */
 const MAX_SKEW_MS = 3_600_000;
@@ -220,12 +221,12 @@ export function createIssuer(options: IssuerOptions): AcmeIssuer {
     },
     accounts: (names) => [...new Set(names.map(accountFor))],
     async revoke(bundle, reason, signal) {
-      const [leaf = ""] = bundle.chainPem.split(/(?<=-----END CERTIFICATE-----)/);
-      try {
-        await withAccount(bundle.name, signal, (wire) => wire.revoke(leaf, reason, signal));
-      } catch (error) {
-        if (problemType(error) !== "alreadyRevoked") throw error;
-      }
+      const tools = {
+        withAccount: (name: string, work: (wire: AcmeWire) => Promise<void>) => withAccount(name, signal, work),
+        connect: (accountKeyPem: string) =>
+          connect({ directoryUrl, accountKeyPem, isKeyAlone: true, clock, roots, userAgent, ...options.wire }),
+      };
+      await revokeCertificate(tools, bundle, reason, signal);
     },
     async issue(name, reason, signal) {
       const askedAt = clock.now();

@@ -38,6 +38,8 @@ export interface WireOptions {
   accountKeyPem: string;
   /** The account's URL (kid), when it is known. */
   accountUrl?: string | undefined;
+  /** The key has no account and speaks for itself: for `revoke` by a certificate's own key (RFC 8555 §7.6). */
+  isKeyAlone?: boolean | undefined;
   /** External account binding (RFC 8555 §7.3.4), for CAs whose accounts begin on a website. */
   eab?: ExternalAccount | undefined;
   /** PEM of roots to trust for the CA's own HTTPS, beside the usual ones. */
@@ -79,7 +81,7 @@ export interface AcmeWire {
   finalize(order: AcmeOrder, csrPem: string, signal?: AbortSignal): Promise<AcmeOrder>;
   /** Until it is neither `pending` nor `processing`. @throws GATEHOUSE_ACME_SLOW at the deadline */
   pollOrder(url: string, signal?: AbortSignal): Promise<AcmeOrder>;
-  /** Take a certificate back, in this account's name (RFC 8555 §7.6). @param reason  a number of RFC 5280 §5.3.1 */
+  /** Take a certificate back (RFC 8555 §7.6), in this account's name or by its own key. @param reason  a number of RFC 5280 §5.3.1 */
   revoke(certificatePem: string, reason: number, signal?: AbortSignal): Promise<void>;
   /** The chain of a valid order, as PEM: the preferred one when the CA offers it, else the CA's own choice. */
   certificate(
@@ -98,13 +100,16 @@ export function createAcmeWire(options: WireOptions): AcmeWire {
   let { accountUrl, accountKeyPem } = options;
   let client: Client | undefined;
 
-  const open = (): Client =>
-    (client ??= new Client({
+  const open = (): Client => {
+    client ??= new Client({
       directoryUrl,
       accountKey: accountKeyPem,
       ...(eab !== undefined && { externalAccountBinding: eab }),
       ...(accountUrl !== undefined && { accountUrl }),
-    }));
+    });
+    if (options.isKeyAlone === true) withoutAccount(client);
+    return client;
+  };
 
   const scopeOf = (signal: AbortSignal | undefined): CallScope => ({
     clock,
@@ -240,6 +245,12 @@ export function createAcmeWire(options: WireOptions): AcmeWire {
         return chain;
       }),
   };
+}
+
+/** The library names an account in each request; without one it sends the key itself, which is what is wanted. */
+function withoutAccount(client: Client): void {
+  const inner = client as unknown as { api: { getAccountUrl(): string | null } };
+  inner.api.getAccountUrl = () => null;
 }
 
 /** A directory is the CA's word: bounded, and nothing but words (draft-ietf-acme-profiles §3). */

@@ -21,6 +21,8 @@ const wide = await ca.issue({ names: [NAME, "evil.example.org"] });
 const old = await ca.issue({ names: [NAME], notBefore: new Date(Date.now() - 20 * DAY), days: 10 });
 const early = await ca.issue({ names: [NAME], notBefore: new Date(Date.now() + 2 * DAY) });
 
+const linked = await ca.issue({ names: [NAME], issuerUrl: "http://ca.example.org/intermediate.crt" });
+
 const leafOf = (pem: string): string => pem.split(/(?=-----BEGIN)/)[0] ?? "";
 const restOf = (pem: string): string => pem.slice(leafOf(pem).length);
 
@@ -30,6 +32,13 @@ test("the certificate that was ordered is taken, with its facts", () => {
   assert.equal(facts.issuer, "Root intermediate");
   assert.equal(facts.notAfter - facts.notBefore, 90 * DAY);
   assert.match(facts.serial, /^[0-9A-F]+$/);
+});
+
+test("a whole chain is taken from a CA that says where its certificates are, and a lone leaf from one that has none above", async () => {
+  const wanted = { names: [NAME], now: Date.now() };
+  checkCertificate(linked.chainPem, { ...wanted, keyPem: linked.keyPem });
+  const bare = await (await makeCa({ name: "Root that signs leaves" })).issue({ names: [NAME] });
+  checkCertificate(bare.chainPem, { ...wanted, keyPem: bare.keyPem });
 });
 
 const bad: [what: string, chain: string, key: string, says: RegExp][] = [
@@ -49,6 +58,7 @@ const bad: [what: string, chain: string, key: string, says: RegExp][] = [
     /not signed by certificate 2/,
   ],
   ["in the wrong order", restOf(good.chainPem) + leafOf(good.chainPem), good.keyPem, /lacks home\.example\.org/],
+  ["without its chain", leafOf(linked.chainPem), linked.keyPem, /without the intermediate certificate/],
   ["endless", good.chainPem.repeat(20), good.keyPem, /40 certificates/],
 ];
 for (const [what, chain, keyPem, says] of bad) {

@@ -139,6 +139,37 @@ const rows: Row[] = [
     orders: 1,
   },
   {
+    what: "the clock is two years behind until noon",
+    skewMs: (at) => (at < DAY / 2 ? 730 * DAY : 0),
+    for: 3 * DAY,
+    issued: [[DAY / 2, 2 * DAY]],
+    orders: 1,
+  },
+  {
+    what: "a challenge is solved and the CA cannot be asked about it for an hour",
+    trouble: (question, at) => (question === "pollAuthorization" && at < HOUR ? down : undefined),
+    for: 10 * DAY,
+    // The next try looks at the authorization anew, and has no need to ask for the challenge again.
+    issued: [[MINUTE, 5 * MINUTE]],
+    orders: 1,
+  },
+  {
+    what: "the CA is ill in every way in turn, and well each second hour",
+    trouble(_, at, asked) {
+      const ills: Trouble[] = [
+        { road: "cut" },
+        { road: "timeout" },
+        { status: 500, type: "serverInternal", detail: "sorry" },
+        { status: 503, type: "unknown", detail: "busy", retryAfterMs: 10 * MINUTE },
+        { status: 400, type: "badNonce", detail: "stale" },
+      ];
+      return Math.floor(at / HOUR) % 2 === 0 ? ills[asked % ills.length] : undefined;
+    },
+    for: 10 * DAY,
+    issued: [[HOUR, 1.5 * DAY]],
+    orders: 1,
+  },
+  {
     what: "the first CA never answers and there is a second",
     trouble: () => down,
     hasSecond: true,

@@ -106,7 +106,7 @@ else {
         if (isRenewal) usualMs = performance.now() - startedAt;
         await home.forgetLedgers(); // some hundred orders an hour are not what they are for
         const spent = pebble.orders();
-        const outcome = await killOne(task, Math.random() * Math.max(usualMs, 200) * 1.5);
+        const outcome = await killOne(task, Math.random() * Math.max(usualMs, 200) * 1.1);
         if (outcome === "done") tally.done++;
 
         await home.reborn();

@@ -13,6 +13,8 @@ export interface IssueOptions {
   days?: number;
   /** Default: one hour ago. */
   notBefore?: Date;
+  /** The leaf says where the certificate of its issuer is, as those of public CAs do. */
+  issuerUrl?: string;
 }
 
 export interface Issued {
@@ -81,7 +83,7 @@ export async function makeCa(options: { name?: string; intermediate?: boolean } 
   const issuer = middle ?? root;
   const caPem = `${root.certificate.toString("pem")}\n`;
 
-  const issue = async ({ names, days = 90, notBefore = new Date(Date.now() - 3_600_000) }: IssueOptions) => {
+  const issue = async ({ names, days = 90, notBefore = new Date(Date.now() - 3_600_000), issuerUrl }: IssueOptions) => {
     const keys = await newKeys();
     const leaf = await x509.X509CertificateGenerator.create({
       serialNumber: serial(),
@@ -101,6 +103,7 @@ export async function makeCa(options: { name?: string; intermediate?: boolean } 
         new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
         await x509.AuthorityKeyIdentifierExtension.create(issuer.certificate.publicKey),
         await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+        ...(issuerUrl === undefined ? [] : [new x509.AuthorityInfoAccessExtension({ caIssuers: [issuerUrl] })]),
       ],
     });
     const chain = middle === undefined ? [leaf] : [leaf, middle.certificate];
