@@ -24,7 +24,8 @@ import { createDnsProvider } from "./dns/providers.ts";
 import { createZones } from "./dns/zones.ts";
 import type { Logger } from "./observe/log.ts";
 import type { Metrics } from "./observe/metrics.ts";
-import type { BundleStore, CertificateBundle } from "./storage/bundles.ts";
+import { type BundleStore, type CertificateBundle, IMPORTED } from "./storage/bundles.ts";
+import { covers } from "./storage/check-bundle.ts";
 import type { Storage } from "./storage/contract.ts";
 import { createLocalCa, LOCAL_ROOT_KEY, type LocalCa } from "./tls/local-ca.ts";
 
@@ -61,6 +62,8 @@ export function issuingFacts({ acme, dns, listen, sites }: Config): unknown {
 export interface Issuing extends Scheduler {
   /** Is an order needed for what we hold? */
   isDue(bundle: CertificateBundle | undefined): boolean;
+  /** Is this CA (directory URL, or `local`) in the configuration? */
+  knows(ca: string): boolean;
   /** Prove the name at the staging of the first CA; false: it has none. @throws GATEHOUSE_ACME_* */
   rehearse(name: string, signal: AbortSignal): Promise<boolean>;
   /** @param reason  RFC 5280 §5.3.1 @returns false when its CA keeps no list of such, or is no longer ours to ask */
@@ -80,9 +83,12 @@ export function createIssuing(config: Config, tools: IssuingTools): Issuing {
       ? embeddedCa(tools, namesOf)
       : acmeCas(acme.directoryUrl, config, tools, { cas, informants });
   const wanted = new Set([acme.directoryUrl ?? "local", ...acme.fallback.map(({ directoryUrl }) => directoryUrl)]);
-  // Names too many are no hurry: they go with the next renewal.
+  // Names too many are no hurry: they go with the next renewal. What a person brought serves until it is due, like any
+  // other; then it is replaced by one of a CA of ours.
   const fits = ({ name, names, ca, revokedAt }: CertificateBundle): boolean =>
-    revokedAt === undefined && wanted.has(ca) && namesOf(name).every((each) => names.includes(each));
+    revokedAt === undefined &&
+    (wanted.has(ca) || ca === IMPORTED) &&
+    namesOf(name).every((each) => covers(names, each));
   const scheduler = createScheduler({
     ca: acme.directoryUrl ?? "local",
     fits,
@@ -102,6 +108,7 @@ export function createIssuing(config: Config, tools: IssuingTools): Issuing {
   return {
     ...scheduler,
     isDue: (bundle) => isDue(bundle, { fits, share: acme.renewAtShare, now: systemClock.now() }),
+    knows: (ca) => wanted.has(ca),
     rehearse: async (name, signal) => (await cas.get(acme.directoryUrl ?? "local")?.rehearse(name, signal)) ?? false,
     async revoke(bundle, reason, signal) {
       const ca = cas.get(bundle.ca);

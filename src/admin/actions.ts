@@ -144,8 +144,43 @@ export interface AccountReport {
   savedAt: number | undefined;
 }
 
+/** A certificate that was not ordered here. PEM; the chain begins with the leaf. */
+export interface ImportWanted {
+  keyPem: string;
+  chainPem: string;
+  /** Directory URL of the CA that signed, when that is known. */
+  ca: string | undefined;
+  /** Undefined: every site that it covers. */
+  name: string | undefined;
+  /** Also in place of one that is valid for longer. */
+  force: boolean;
+}
+
+export interface ImportOutcome {
+  name: string;
+  /** `kept`: the one that is there is valid for as long or longer. */
+  outcome: "imported" | "kept";
+  issuer: string;
+  notAfter: number;
+}
+
+export interface ExportOutcome {
+  name: string;
+  keyPem: string;
+  chainPem: string;
+  notAfter: number;
+}
+
+/** What comes from elsewhere and goes there. */
+export interface BringActions {
+  /** @throws GATEHOUSE_CERTIFICATE_UNKNOWN_NAME when no site has one of its names, GATEHOUSE_IMPORT_KEY when it does not fit */
+  importBundle(wanted: ImportWanted): Promise<{ results: readonly ImportOutcome[] }>;
+  /** The private key included: the socket's file mode is who may ask. @throws GATEHOUSE_CERTIFICATE_PENDING */
+  exportBundle(wanted: { name: string }): Promise<ExportOutcome>;
+}
+
 /** What the verbs about certificates ask. All may throw GATEHOUSE_CERTIFICATE_UNKNOWN_NAME. */
-export interface CertificateActions {
+export interface CertificateActions extends BringActions {
   /** Steps come while it works. @throws what the CA or the scheduler said, with `notBefore` */
   issue(wanted: IssueWanted, tell: (step: Step) => void): Promise<IssueOutcome>;
   /** @param reason  a word of RFC 5280 §5.3.1, such as keyCompromise */
@@ -192,6 +227,8 @@ export const QUESTIONS = {
   cleanup: "POST /v1/cleanup",
   show: "POST /v1/show",
   accounts: "POST /v1/accounts",
+  importBundle: "POST /v1/import",
+  exportBundle: "POST /v1/export",
   testNotify: "POST /v1/notify/test",
 } as const satisfies Record<keyof AdminActions, string>;
 

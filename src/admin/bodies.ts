@@ -6,8 +6,8 @@
 import type { IncomingMessage } from "node:http";
 import { GatehouseError } from "../core/errors.ts";
 
-/** A name of 253 letters and a few flags. */
-const MAX_BODY_BYTES = 4_096;
+/** A key and a chain of ten certificates; everything else is a name and a few flags. */
+const MAX_BODY_BYTES = 262_144;
 
 /** Undefined when there is none. @throws GATEHOUSE_ADMIN_FAILED when it is too long or no JSON */
 export async function readBody(request: IncomingMessage): Promise<unknown> {
@@ -31,6 +31,12 @@ export function textIn(body: unknown, member: string): string {
   const value = valueIn(body, member);
   if (typeof value !== "string" || value === "") throw senseless(`has no ${member}`);
   return value;
+}
+
+/** Undefined when it is left out or empty. */
+export function optionalTextIn(body: unknown, member: string): string | undefined {
+  const value = valueIn(body, member);
+  return typeof value === "string" && value !== "" ? value : undefined;
 }
 
 /** Left out it is false. */

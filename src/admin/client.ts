@@ -14,6 +14,7 @@ export type {
   Checklist,
   DdnsReport,
   ForwardReport,
+  ImportOutcome,
   IssueOutcome,
   RouterReport,
   StatusReport,
@@ -48,6 +49,8 @@ export function createAdminClient(path: string): AdminClient {
     disable: (wanted) => ask(path, QUESTIONS.disable, ANSWER_WITHIN_MS, wanted),
     cleanup: (wanted) => ask(path, QUESTIONS.cleanup, RELOAD_WITHIN_MS, wanted),
     show: (wanted) => ask(path, QUESTIONS.show, ANSWER_WITHIN_MS, wanted),
+    importBundle: (wanted) => ask(path, QUESTIONS.importBundle, RELOAD_WITHIN_MS, wanted),
+    exportBundle: (wanted) => ask(path, QUESTIONS.exportBundle, ANSWER_WITHIN_MS, wanted),
     testNotify: () => ask(path, QUESTIONS.testNotify, RELOAD_WITHIN_MS),
     accounts: (wanted) => ask(path, QUESTIONS.accounts, RELOAD_WITHIN_MS, wanted),
   };

@@ -1,6 +1,7 @@
 /**
  * What may a person ask about certificates, beside what happens by itself?
- * Owns: the answers to issue, revoke, disable, cleanup, show and accounts, put together from scheduler, CAs and storage.
+ * Owns: the answers to issue, revoke, disable, cleanup, show and accounts, put together from scheduler, CAs and storage;
+ *   `bring` has those about certificates that come from elsewhere.
  * Never: words them for people (cli does), and never decides against the ledger.
  */
 import type { AcmeAccount } from "../acme/account.ts";
@@ -13,6 +14,7 @@ import type { Issuing } from "../issuing.ts";
 import type { Logger } from "../observe/log.ts";
 import type { BundleStore, CertificateBundle } from "../storage/bundles.ts";
 import type { Storage } from "../storage/contract.ts";
+import { createBringing } from "./bring.ts";
 import type { DisabledNames } from "./disabled.ts";
 import type { Steps } from "./steps.ts";
 
@@ -108,6 +110,7 @@ export function createDesk(tools: DeskTools): Desk {
   }
 
   return {
+    ...createBringing(tools),
     certificates,
 
     async issue({ name, force, really, staging }, tell) {

@@ -13,6 +13,9 @@ import { checkBundle } from "./check-bundle.ts";
 import type { Storage } from "./contract.ts";
 import { isKeyPart } from "./key-grammar.ts";
 
+/** The `ca` of a certificate that a person brought, when its CA is none of ours to ask. */
+export const IMPORTED = "imported";
+
 export interface CertificateBundle {
   /** The site name it is stored under: `home.example.org` or `*.lab.example.org`. */
   name: string;
@@ -28,7 +31,7 @@ export interface CertificateBundle {
   issuer: string;
   /** Hex, upper case, as X509Certificate gives it. */
   serial: string;
-  /** Which CA signed: directory URL, or `local`. */
+  /** Which CA signed: directory URL, `local` or `imported`. */
   ca: string;
   /** When it was stored, ms since 1970. */
   issuedAt: number;

@@ -77,7 +77,7 @@ function whereUnlinked(chain: readonly X509Certificate[]): number | undefined {
 }
 
 /** `DNS:a.example, IP Address:192.0.2.1`; names with odd bytes come quoted and are no names of ours. */
-function namesIn(leaf: X509Certificate): string[] {
+export function namesIn(leaf: X509Certificate): string[] {
   const entries = leaf.subjectAltName?.split(", ") ?? [];
   return entries.flatMap((entry) => {
     if (entry.includes('"')) return [];
@@ -90,7 +90,8 @@ function namesIn(leaf: X509Certificate): string[] {
 const shortAddress = (text: string): string =>
   isIPv6(text) ? new URL(`http://[${text}]`).hostname.slice(1, -1) : text;
 
-function covers(names: readonly string[], name: string): boolean {
+/** By itself, or by a wildcard one label above it (RFC 9525 §6.3). */
+export function covers(names: readonly string[], name: string): boolean {
   if (names.includes(name)) return true;
   const dot = name.indexOf(".");
   return dot > 0 && !name.startsWith("*") && names.includes(`*${name.slice(dot)}`);

@@ -27,7 +27,16 @@ const LEVELS: Record<string, number> = Object.fromEntries(
 );
 
 /** What the command line may know; everything else it asks of the edge or of the admin socket. */
-const OPEN_TO_CLI = ["edge.ts", "stand-in.ts", "admin/client", "doctor/", "config/", "core/", "observe/"];
+const OPEN_TO_CLI = [
+  "edge.ts",
+  "stand-in.ts",
+  "admin/client",
+  "doctor/",
+  "config/",
+  "core/",
+  "observe/",
+  "tls/portable.ts",
+];
 
 /** Libraries that one door alone may touch. */
 const GUARDED: Record<string, { door: RegExp; named: string }> = {

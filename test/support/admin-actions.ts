@@ -159,6 +159,8 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
     cleanup: nobody,
     show: nobody,
     accounts: nobody,
+    importBundle: nobody,
+    exportBundle: nobody,
     testNotify: nobody,
     ...special,
   };
