@@ -19,6 +19,8 @@ export interface FirstFacts {
   email: string | undefined;
   /** A file that holds the DuckDNS token. */
   tokenFile: string | undefined;
+  /** As `--witness` has them: commas between, `none` for nobody; undefined: the preset ones. */
+  witnesses: string | undefined;
   ca: string;
   /** `:443`, or with an address. */
   https: string;
@@ -66,7 +68,8 @@ export async function writeFirstFile(file: string, facts: FirstFacts, terminal: 
 }
 
 async function complete(facts: FirstFacts, { err }: Terminal): Promise<Answers | undefined> {
-  const { name, target } = facts;
+  const { target } = facts;
+  const name = facts.name && wholeName(facts.name, facts.tokenFile !== undefined);
   if (name !== undefined && target !== undefined) return { ...facts, name, target, token: undefined };
   if (!process.stdin.isTTY) return undefined;
   const asking = createInterface({ input: process.stdin, output: err });
@@ -77,7 +80,7 @@ async function complete(facts: FirstFacts, { err }: Terminal): Promise<Answers |
         if (answer !== "") return answer;
       }
     };
-    const wanted = await ask("Name, such as myhome.duckdns.org: ", name);
+    const wanted = wholeName(await ask("Name, such as myhome.duckdns.org: ", name), true);
     const isDuck = wanted.endsWith(".duckdns.org") && facts.tokenFile === undefined;
     const token = isDuck ? await ask("Token of the DuckDNS account: ", undefined) : undefined;
     const to = await ask("Machine inside, such as 192.168.0.200:8123: ", target);
@@ -88,8 +91,13 @@ async function complete(facts: FirstFacts, { err }: Terminal): Promise<Answers |
   }
 }
 
+/** DuckDNS calls `myhome` a domain. A name without a dot can be nothing else: no public CA signs one. */
+const wholeName = (name: string, isDuck: boolean): string =>
+  isDuck && !name.includes(".") && name !== "localhost" ? `${name}.duckdns.org` : name;
+
 /** Values are printed by the YAML library: what a person types is no YAML. */
-function firstFile({ name, target, email, ca, https, http, router }: Answers, tokenFile: string | undefined): string {
+function firstFile(answers: Answers, tokenFile: string | undefined): string {
+  const { name, target, email, ca, https, http, router, witnesses } = answers;
   const flow = (value: unknown): string =>
     stringify(value, { collectionStyle: "flow", lineWidth: 0, flowCollectionPadding: true }).trimEnd();
   const lines = [
@@ -101,7 +109,9 @@ function firstFile({ name, target, email, ca, https, http, router }: Answers, to
     "",
     `acme: ${flow({ ca, ...(email === undefined ? {} : { email }) })}`,
     ...(tokenFile === undefined ? [] : ["", `duckdns: ${flow({ token: `file:${resolve(tokenFile)}` })}`]),
-    ...(tokenFile === undefined ? [] : ["# Keeps the name at the home's address.", `ddns: ${flow({ names: name })}`]),
+    ...(tokenFile === undefined
+      ? []
+      : ["# Keeps the name at the home's address.", `ddns: ${flow({ names: name, ...told(witnesses) })}`]),
     "",
     "# One line each: the name, and the machine inside. gatehouse add NAME TARGET writes more.",
     "sites:",
@@ -111,6 +121,11 @@ function firstFile({ name, target, email, ca, https, http, router }: Answers, to
   ];
   return `${lines.join("\n")}\n`;
 }
+
+const told = (witnesses: string | undefined): { witnesses?: string[] } =>
+  witnesses === undefined
+    ? {}
+    : { witnesses: witnesses === "none" ? [] : witnesses.split(",").map((one) => one.trim()) };
 
 async function writeNew(file: string, text: string): Promise<void> {
   try {

@@ -28,7 +28,7 @@ export function declareHomeVerbs({ verb, client, terminal }: Verbs): void {
       takes: ["json"],
       options: [
         ["-c, --config <file>", "the file to write (GATEHOUSE_CONFIG; gatehouse.yaml)"],
-        ["--name <name>", "the name that visitors type"],
+        ["--name <name>", "the name that visitors type; of a name at DuckDNS, the first word is enough"],
         ["--target <target>", "the machine inside, such as 192.168.0.200:8123"],
         ["--email <address>", "for the CA; it may write to you"],
         ["--duckdns-token-file <file>", "where the token of the DuckDNS account stands"],
@@ -38,17 +38,22 @@ export function declareHomeVerbs({ verb, client, terminal }: Verbs): void {
         new Option("--router <map>", "whether the router is asked for the ports")
           .choices(["auto", "off"])
           .default("auto"),
-        WITNESS,
+        [
+          "--witness <urls>",
+          "who outside tells the public address, now and for dynamic DNS: https://… or dns://SERVER/NAME, with commas between; none asks nobody (default: three, of which two must agree)",
+        ],
       ],
     },
     async (flags) => {
       const { writeFirstFile } = await import("./init.ts");
       const file = flags.config ?? env["GATEHOUSE_CONFIG"] ?? "gatehouse.yaml";
+      const witnesses = textFlag(flags, "witness");
       const facts = {
         name: textFlag(flags, "name"),
         target: textFlag(flags, "target"),
         email: textFlag(flags, "email"),
         tokenFile: textFlag(flags, "duckdnsTokenFile"),
+        witnesses,
         ca: textFlag(flags, "ca") ?? "letsencrypt",
         https: textFlag(flags, "https") ?? ":443",
         http: textFlag(flags, "http") ?? ":80",
@@ -57,7 +62,6 @@ export function declareHomeVerbs({ verb, client, terminal }: Verbs): void {
       const code = await writeFirstFile(file, facts, terminal);
       if (code !== undefined) return code;
       const { runDoctor } = await import("./doctor.ts");
-      const witnesses = textFlag(flags, "witness");
       const found = { file, only: undefined, json: flags.json === true, witnesses, isNew: true };
       await runDoctor({ ...found, client: () => client({ config: file }) }, terminal);
       terminal.err.write(`\nTo start: gatehouse run --config ${harmless(file)}\n`);

@@ -123,7 +123,7 @@ test("init writes a file that check finds well, looks around, and never overwrit
   const file = join(folder, "new", "gatehouse.yaml");
   const token = join(folder, "token");
   await writeFile(token, "a7c4d0ad-114e-40ef-ba1d-d217904a50f2\n");
-  const facts = ["--name", "myhome.duckdns.org", "--target", "127.0.0.1:9", "--duckdns-token-file", token];
+  const facts = ["--name", "myhome", "--target", "127.0.0.1:9", "--duckdns-token-file", token];
   // Nobody outside this machine is asked.
   const init = (...more: string[]) =>
     runCli(["init", "--config", file, "--witness", "none", "--ca", "local", ...facts, ...more]);
@@ -134,7 +134,7 @@ test("init writes a file that check finds well, looks around, and never overwrit
   assert.match(first.stdout, /^note +running +No Gatehouse answers/m);
   const text = await readFile(file, "utf8");
   assert.match(text, /^ {2}myhome\.duckdns\.org: 127\.0\.0\.1:9$/m);
-  assert.match(text, /^ddns: \{ names: myhome\.duckdns\.org \}$/m);
+  assert.match(text, /^ddns: \{ names: myhome\.duckdns\.org, witnesses: \[\] \}$/m);
   assert.doesNotMatch(text, /a7c4d0ad/);
   assert.equal((await stat(file)).mode & 0o777, 0o600);
   const check = await runCli(["check", "--config", file]);

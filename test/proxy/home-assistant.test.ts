@@ -1,36 +1,13 @@
 /**
- * A small Home Assistant that decides about forwarding headers in the order of the real one
- * (homeassistant/components/http/forwarded.py), and what our log says to its owner.
+ * What our log says to the owner of a Home Assistant that does not trust us.
  */
 import assert from "node:assert/strict";
-import type { IncomingMessage } from "node:http";
-import { isIP } from "node:net";
 import { test, type TestContext } from "node:test";
 import { eventually } from "../support/eventually.ts";
+import { decide, type HttpSettings } from "../support/home-assistant.ts";
 import { proxyConfig, type RunningLane, siteConfig, startLane, targetConfig } from "../support/proxy-lane.ts";
 import { ask } from "../support/raw-client.ts";
 import { startTarget } from "../support/target.ts";
-
-interface HomeAssistant {
-  useForwardedFor: boolean;
-  trusted: string[];
-}
-
-/** True when the request passes; steps 1 to 7 of its decision order. */
-function passes(req: IncomingMessage, home: HomeAssistant): boolean {
-  const header = req.headers["x-forwarded-for"];
-  if (header === undefined) return true;
-  if (!home.useForwardedFor) return false;
-  if (!home.trusted.includes(req.socket.remoteAddress ?? "")) return false;
-  const chain = String(header)
-    .split(",")
-    .map((text) => text.trim());
-  if (chain.some((address) => isIP(address) === 0)) return false;
-  const schemes = String(req.headers["x-forwarded-proto"] ?? "https").split(",");
-  if (schemes.some((text) => text.trim() === "") || (schemes.length !== 1 && schemes.length !== chain.length))
-    return false;
-  return req.headers["x-forwarded-host"] !== "";
-}
 
 interface Scene extends RunningLane {
   asked(): number;
@@ -40,13 +17,13 @@ interface Scene extends RunningLane {
 
 async function scene(
   t: TestContext,
-  home: HomeAssistant,
+  home: HttpSettings,
   options: { forwardingHeaders?: boolean; always400?: boolean } = {},
 ): Promise<Scene> {
   const state = { asked: 0 };
   const target = await startTarget(t, (req, res) => {
     state.asked++;
-    if (options.always400 !== true && passes(req, home)) res.end("Home Assistant");
+    if (options.always400 !== true && typeof decide(req, home) === "object") res.end("Home Assistant");
     else res.writeHead(400, { "content-type": "text/plain; charset=utf-8" }).end("400: Bad Request");
   });
   const site = siteConfig("ha.test", targetConfig(target.port), {
@@ -65,7 +42,7 @@ async function scene(
 const HA = "GET / HTTP/1.1\r\nHost: ha.test";
 
 test("an untrusted proxy is named once, with the address that Home Assistant sees and what to write where", async (t) => {
-  const house = await scene(t, { useForwardedFor: false, trusted: [] });
+  const house = await scene(t, { use_x_forwarded_for: false, trusted_proxies: [] });
   for (let at = 0; at < 3; at++) {
     assert.equal((await ask(t, house.port, HA)).status, 400);
     await eventually("told", () => house.told().length > 0);
@@ -81,20 +58,20 @@ test("an untrusted proxy is named once, with the address that Home Assistant see
 });
 
 test("use_x_forwarded_for alone is not enough: the address is named all the same", async (t) => {
-  const house = await scene(t, { useForwardedFor: true, trusted: ["192.0.2.1"] });
+  const house = await scene(t, { use_x_forwarded_for: true, trusted_proxies: ["192.0.2.1"] });
   await ask(t, house.port, HA);
   await eventually("told", () => house.told().length > 0);
 });
 
 test("a Home Assistant that trusts us is served and nothing is said", async (t) => {
-  const house = await scene(t, { useForwardedFor: true, trusted: ["127.0.0.1"] });
+  const house = await scene(t, { use_x_forwarded_for: true, trusted_proxies: ["127.0.0.1"] });
   const answer = await ask(t, house.port, `${HA}\r\nX-Forwarded-For: junk, 1.2.3.4:5`);
   assert.equal(answer.body, "Home Assistant");
   assert.equal(house.asked(), 1);
 });
 
 test("a target that says 400 for reasons of its own is asked twice more and no conclusion is drawn", async (t) => {
-  const house = await scene(t, { useForwardedFor: true, trusted: [] }, { always400: true });
+  const house = await scene(t, { use_x_forwarded_for: true, trusted_proxies: [] }, { always400: true });
   for (let at = 0; at < 5; at++) await ask(t, house.port, HA);
   await eventually("probed", () => house.asked() === 7);
   await house.settled();
@@ -103,13 +80,13 @@ test("a target that says 400 for reasons of its own is asked twice more and no c
 });
 
 test("without forwarding headers nothing is asked", async (t) => {
-  const house = await scene(t, { useForwardedFor: false, trusted: [] }, { forwardingHeaders: false });
+  const house = await scene(t, { use_x_forwarded_for: false, trusted_proxies: [] }, { forwardingHeaders: false });
   assert.equal((await ask(t, house.port, HA)).body, "Home Assistant");
   assert.equal(house.asked(), 1);
 });
 
 test("a 400 of ours is not blamed on Home Assistant", async (t) => {
-  const house = await scene(t, { useForwardedFor: false, trusted: [] });
+  const house = await scene(t, { use_x_forwarded_for: false, trusted_proxies: [] });
   await ask(t, house.port, "GET /\\ HTTP/1.1\r\nHost: ha.test");
   await house.settled();
   assert.equal(house.asked(), 0);
