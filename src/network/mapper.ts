@@ -43,8 +43,11 @@ export interface RouterMapper {
 }
 
 const GIVE_BACK_WITHIN_MS = 3_000;
-/** Announcements come in tens (RFC 6886 §3.2.1), and anybody in the LAN can forge one. */
-const DOUBT_AGAIN_MS = 60_000;
+/**
+ * Announcements come in tens (RFC 6886 §3.2.1), and anybody in the LAN can forge one. What is announced sooner after the
+ * last time is owed, not dropped: a router may restart a moment after its address changed.
+ */
+const DOUBT_AGAIN_MS = 20_000;
 /** One round asks for a handful of ports; a router that needs longer is broken. */
 const ROUND_WITHIN_MS = 120_000;
 
@@ -63,6 +66,7 @@ export function createMapper(options: MapperOptions): RouterMapper {
   let isWoken = false;
   let hearing: Announcements | undefined;
   let doubtedAt = Number.NEGATIVE_INFINITY;
+  let isDoubtOwed = false;
 
   const watch = createRouterWatch({
     map,
@@ -94,6 +98,15 @@ export function createMapper(options: MapperOptions): RouterMapper {
 
   function again(step: (one: MappedPort) => MappedPort): void {
     for (const one of ports.values()) put(step(one));
+  }
+
+  const doubtDueAt = (): number => (isDoubtOwed ? doubtedAt + DOUBT_AGAIN_MS : Number.POSITIVE_INFINITY);
+
+  function doubtWhenDue(): void {
+    if (now() < doubtDueAt()) return;
+    isDoubtOwed = false;
+    doubtedAt = now();
+    again(doubted);
   }
 
   /** Where the router can be asked who has a port, it is: somebody may have removed ours, or taken it over. */
@@ -178,6 +191,7 @@ export function createMapper(options: MapperOptions): RouterMapper {
     const isFoundAnew = watch.link() === undefined;
     if ((await watch.find(signal)) === undefined) return watch.againMs();
     if (isFoundAnew) again(doubted);
+    doubtWhenDue();
     await watch.check(signal);
     const link = watch.link();
     if (link === undefined) return watch.againMs();
@@ -197,7 +211,7 @@ export function createMapper(options: MapperOptions): RouterMapper {
       return 0;
     }
     const due = [...ports.values()].filter((one) => speakerFor(one) !== undefined).map((one) => one.dueAt - now());
-    return Math.max(0, Math.min(checkMs, ...due));
+    return Math.max(0, Math.min(checkMs, doubtDueAt() - now(), ...due));
   }
 
   async function loop(): Promise<void> {
@@ -247,10 +261,7 @@ export function createMapper(options: MapperOptions): RouterMapper {
       hearing ??= hearAnnouncements({
         isGateway: (address) => address === watch.gateway()?.address,
         onAnnounced() {
-          if (now() - doubtedAt >= DOUBT_AGAIN_MS) {
-            doubtedAt = now();
-            again(doubted);
-          }
+          isDoubtOwed = true;
           wakeUp();
         },
       });

@@ -149,6 +149,20 @@ describe("Gatehouse and its router", { concurrency: 4 }, () => {
     );
   }
 
+  test(
+    "a router that restarts again and again within a moment has the ports again after each time",
+    { skip },
+    async (t) => {
+      const lab = await startLab(t, { speaks: ["pcp"] });
+      const gatehouse = await home(t, lab, "{ map: auto }");
+      await Promise.all([mapped(gatehouse, 443), mapped(gatehouse, 80)]);
+      for (const time of ["first", "second", "third"]) {
+        await lab.router.reboot();
+        assert.ok(await opens(lab, WAN.public.router, 443), time);
+      }
+    },
+  );
+
   test("a new WAN address is noticed and the ports stay open", { skip }, async (t) => {
     const lab = await startLab(t, { speaks: ["nat-pmp", "igd1"] });
     const gatehouse = await home(t, lab, "{ map: auto, check: 5s }");
