@@ -22,9 +22,13 @@ async function start(t: TestContext, ports: string): Promise<RunningGatehouse> {
   return gatehouse;
 }
 
+/** sshd runs what is asked for by the user's login shell. */
+const { shell, username } = userInfo();
+const needsShell = /(?:nologin|false)$/.test(shell ?? "") && `needs a login shell for ${username}`;
+
 test(
   "SSH goes through a forwarded port",
-  { skip: needs("sshd", "openssh-server") || needs("ssh", "openssh-client") },
+  { skip: needs("sshd", "openssh-server") || needs("ssh", "openssh-client") || needsShell },
   async (t) => {
     const folder = await temporaryFolder(t);
     for (const key of ["host", "user"]) {
@@ -60,7 +64,7 @@ test(
         join(folder, "user"),
         "-p",
         String(outside),
-        `${userInfo().username}@127.0.0.1`,
+        `${username}@127.0.0.1`,
         "cat; echo end",
       ],
       { input: sent },
