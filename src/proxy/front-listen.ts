@@ -30,8 +30,10 @@ interface Listener {
 
 /** Milliseconds without a new connection: the way of the packet that ends a TCP handshake, and libuv takes one a turn. */
 const QUIET_MS = 50;
-/** Under a storm of new connections there is always one more. */
-const MAX_ARRIVING_MS = 250;
+/** Under a storm of new connections there is always one more: past Node's backlog, none of them waited at the beginning. */
+const MAX_ARRIVING = 511;
+/** A busy small machine needs some milliseconds for each of them. */
+const MAX_ARRIVING_MS = 2_000;
 
 export function createListeners(options: {
   accept(kind: ListenerKind, socket: Socket): void;
@@ -111,13 +113,14 @@ export function createListeners(options: {
     },
     async takeArrived() {
       const until = performance.now() + MAX_ARRIVING_MS;
+      const last = accepted + MAX_ARRIVING;
       let seen: number;
       do {
         seen = accepted;
         await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
         // On a busy machine the timer can be due before the loop has looked at its sockets again.
         await new Promise(setImmediate);
-      } while (accepted !== seen && performance.now() < until);
+      } while (accepted !== seen && accepted < last && performance.now() < until);
     },
     stop() {
       for (const listener of open.slice()) stop(listener);
