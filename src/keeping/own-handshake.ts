@@ -63,15 +63,24 @@ async function handshake(listener: OwnListener, servername: string): Promise<X50
     // Whether it is the right one is judged by comparing; no root says that better.
     const socket = connectTls({ socket: raw, servername, rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] });
     const timer = setTimeout(() => end(new Error("it took too long")), WITHIN_MS);
-    const end = (error: Error | undefined, shown?: X509Certificate): void => {
+    const end = (error: Error): void => {
       clearTimeout(timer);
       raw.destroy();
-      if (shown === undefined) reject(error ?? new Error("it shows no certificate"));
-      else resolve(shown);
+      reject(error);
     };
     socket.on("error", end);
     socket.on("close", () => end(new Error("it closed the connection")));
-    socket.on("secureConnect", () => end(undefined, socket.getPeerX509Certificate()));
+    socket.on("secureConnect", () => {
+      const shown = socket.getPeerX509Certificate();
+      if (shown === undefined) {
+        end(new Error("it shows no certificate"));
+        return;
+      }
+      resolve(shown);
+      // Our last word of the handshake is not on its way yet: a connection cut here would be one that never finished.
+      socket.resume();
+      socket.end();
+    });
   });
 }
 

@@ -2,6 +2,7 @@
  * The guardian: which certificates need a person, and does a handshake tell the truth about our own listener?
  */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { createServer, createSecureContext, type SecureContext } from "node:tls";
 import { test, type TestContext } from "node:test";
 import type { CertificateStatus } from "../../src/acme/certificate-status.ts";
@@ -100,6 +101,8 @@ async function startListener(t: TestContext, first: { keyPem: string; chainPem: 
     },
   });
   server.on("tlsClientError", () => {});
+  /** The listener has the client's last word, too. */
+  const finished = once(server, "secureConnection");
   server.on("secureConnection", (socket) => socket.on("error", () => {}));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(() => server.close());
@@ -108,6 +111,7 @@ async function startListener(t: TestContext, first: { keyPem: string; chainPem: 
   return {
     bound: { host: "0.0.0.0", port, proxyProtocolFrom: [] },
     asked,
+    finished,
     serve: (pair: typeof first) => void (context = contextOf(pair)),
   };
 }
@@ -118,6 +122,7 @@ test("a handshake shows the stored certificate, and a wildcard is asked for by a
   const listener = await startListener(t, bundle);
   assert.equal(await checkServed(listener.bound, bundle, Date.now()), undefined);
   assert.deepEqual(listener.asked, ["gatehouse-check.example.org"]);
+  await listener.finished;
 });
 
 test("what a handshake finds wrong is said in words", async (t) => {
