@@ -114,13 +114,14 @@ export function createListeners(options: {
     async takeArrived() {
       const until = performance.now() + MAX_ARRIVING_MS;
       const last = accepted + MAX_ARRIVING;
+      const isStorm = (): boolean => accepted >= last || performance.now() >= until;
       let seen: number;
       do {
         seen = accepted;
         await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
         // On a busy machine the timer can be due before the loop has looked at its sockets again.
         await new Promise(setImmediate);
-      } while (accepted !== seen && accepted < last && performance.now() < until);
+      } while (accepted !== seen && !isStorm());
     },
     stop() {
       for (const listener of open.slice()) stop(listener);
