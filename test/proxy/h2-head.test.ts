@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { RequestIds } from "../../src/core/request-ids.ts";
 import type { ConnectionFacts } from "../../src/proxy/lanes/check-request.ts";
 import { addedLines, clientOf, standingUnder } from "../../src/proxy/lanes/fast-standing.ts";
 import { linesOf } from "../../src/proxy/lanes/fast-answer.ts";
@@ -97,7 +98,7 @@ test("what is read quickly reaches the target as if it had been read carefully",
       if (standing === undefined) return;
       assert.ok("head" in verdict && verdict.head !== undefined, `careful: ${JSON.stringify(verdict)}`);
       const head = reader.head(FACTS, standing.host, list);
-      const client = clientOf(standing, head);
+      const client = clientOf(standing, head, new RequestIds());
       const quick = reader.forTarget(head.target, standing.canonical, addedLines(standing, client, SITE));
       const careful = `${verdict.head.method} ${verdict.head.target} HTTP/1.1\r\n${linesOf(requestHeaders(verdict.head, client, SITE))}${framingLine(verdict.head)}\r\n`;
       assert.equal(quick, careful);

@@ -205,7 +205,8 @@ export async function startLane(
       socket.end("HTTP/1.1 101 Switching Protocols\r\n\r\n");
     },
   });
-  const fast = createFastLane(context, { handOver: (socket, handed) => lane.accept(socket, handed) });
+  // Every write waits for the end of its turn, as when many are at work; the front's own lane shows the other way.
+  const fast = createFastLane(context, { handOver: (socket, handed) => lane.accept(socket, handed), gatherFrom: 1 });
   // As the real listeners do (front-listen).
   const server = createServer({ noDelay: true, allowHalfOpen: options.lane === "fast" }, (socket) => {
     (options.lane === "fast" ? fast : lane).accept(socket, {

@@ -9,12 +9,14 @@ import { Exchange, type LaneContext } from "../exchange.ts";
 import type { LimitName } from "../../observe/limit-names.ts";
 import { errorAnswer } from "../responses.ts";
 import { decide } from "../rules/policy.ts";
+import type { RequestIds } from "../../core/request-ids.ts";
 import type { YoungGarbage } from "../../core/young-garbage.ts";
 import type { ConnectionFacts } from "./check-request.ts";
 import { farewell } from "./farewell.ts";
 import { type DateLine, localBytes } from "./fast-answer.ts";
 import { FastExchange } from "./fast-exchange.ts";
 import type { HeadReader } from "./fast-head.ts";
+import type { Turn } from "./fast-turn.ts";
 import type { SharedReading } from "./shared-reading.ts";
 import { addedLines, clientOf, type Standing, standingUnder } from "./fast-standing.ts";
 
@@ -29,6 +31,8 @@ export interface FastHome {
   /** How long (ms) a connection is kept for its next request. */
   idleMs(): number;
   reading: SharedReading;
+  turn: Turn;
+  ids: RequestIds;
   /** Gives the socket away, with its unread bytes put back. */
   handOver(connection: FastConnection): void;
   closed(connection: FastConnection): void;
@@ -187,7 +191,7 @@ export class FastConnection {
     const head = reader.head(this.facts, standing.host);
     const decision = decide(head, rules, { draining: context.isDraining() });
     if (decision.kind !== "forward") return false;
-    const client = clientOf(standing, head);
+    const client = clientOf(standing, head, this.home.ids);
     const text = reader.forTarget(decision.path, standing.canonical, addedLines(standing, client, decision.site));
     this.#served++;
     const isLast = reader.isLast || this.#isLastAllowed();

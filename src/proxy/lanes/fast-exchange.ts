@@ -15,11 +15,12 @@ import type { AnswerSink, UpstreamCall } from "../upstream/engine.ts";
 import { watchUpload } from "./compat-upload.ts";
 import { answerText, linesOf, localBytes } from "./fast-answer.ts";
 import type { FastConnection } from "./fast-connection.ts";
+import type { Waiting } from "./fast-turn.ts";
 import { PacketWriter } from "./fast-writer.ts";
 
 type Forward = Extract<Decision, { kind: "forward" }>;
 
-export class FastExchange implements AnswerSink, ChunkTaker {
+export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
   readonly takesFraming = true;
   readonly keepsBytes = false;
   /** The target takes the body. */
@@ -39,6 +40,8 @@ export class FastExchange implements AnswerSink, ChunkTaker {
   #chunks: ChunkFollower | undefined;
   #stopWatch: (() => void) | undefined;
   readonly #out: PacketWriter;
+  /** The head for the target, until it is asked. */
+  #text = "";
   /** The answer ends with the target's connection, so it is given a chunked end of its own. */
   #isCoded = false;
   #isChunked = false;
@@ -55,10 +58,24 @@ export class FastExchange implements AnswerSink, ChunkTaker {
     const { body, contentLength } = exchange.head;
     this.isRead = body === "none" || (body === "length" && contentLength === 0);
     this.#bodyLeft = contentLength;
+    connection.home.turn.atWork++;
   }
 
   /** @param text  the head for the target */
   begin(text: string): void {
+    this.#text = text;
+    if (!this.#connection.home.turn.wait(this)) this.#ask();
+  }
+
+  turnEnds(): void {
+    if (this.#isOver) return;
+    if (this.#text !== "") this.#ask();
+    else this.#sendWhole();
+  }
+
+  #ask(): void {
+    const text = this.#text;
+    this.#text = "";
     const { site, route } = this.#forward;
     const { head } = this.#exchange;
     const { context } = this.#connection.home;
@@ -205,6 +222,11 @@ export class FastExchange implements AnswerSink, ChunkTaker {
   onEnd(trailers: readonly string[]): void {
     // What was left out of the pieces: the last chunk, and trailers that may go on.
     if (this.#isChunked) this.#out.text(lastChunk(relayedTrailers(trailers)));
+    if (this.#out.isSmall && this.#connection.home.turn.wait(this)) this.#out.settle();
+    else this.#sendWhole();
+  }
+
+  #sendWhole(): void {
     this.#out.flush();
     if (this.#connection.socket.writableNeedDrain) {
       this.#isWhole = true;
@@ -216,10 +238,15 @@ export class FastExchange implements AnswerSink, ChunkTaker {
 
   #end(): void {
     if (this.#isOver) return;
-    this.#isOver = true;
-    this.#stopWatch?.();
+    this.#over();
     this.#exchange.end();
     this.#connection.done(this.#isLast);
+  }
+
+  #over(): void {
+    this.#isOver = true;
+    this.#connection.home.turn.atWork--;
+    this.#stopWatch?.();
   }
 
   onFailed(error: GatehouseError): void {
@@ -254,8 +281,7 @@ export class FastExchange implements AnswerSink, ChunkTaker {
   #cut(): void {
     const { socket } = this.#connection;
     this.#out.flush();
-    this.#isOver = true;
-    this.#stopWatch?.();
+    this.#over();
     this.#exchange.end();
     socket.destroy();
   }
@@ -263,8 +289,7 @@ export class FastExchange implements AnswerSink, ChunkTaker {
   /** The client's connection has closed. */
   gone(): void {
     if (this.#isOver) return;
-    this.#isOver = true;
-    this.#stopWatch?.();
+    this.#over();
     this.#call?.abort();
     this.#exchange.failed("GATEHOUSE_CLIENT_GONE" satisfies ErrorCode);
     this.#exchange.end();

@@ -3,8 +3,8 @@
  * Owns: who the client is and what the target is told of it, worked out once by the rules that every lane asks.
  * Never: reads a head; of a peer whose word about others is believed, nothing is kept.
  */
-import { randomUUID } from "node:crypto";
 import type { SiteConfig } from "../../config/model.ts";
+import type { RequestIds } from "../../core/request-ids.ts";
 import { isTrusted } from "../rules/client-identity.ts";
 import { canonicalAuthority, type ClientIdentity, forwardingFields, identifyClient } from "../rules/headers.ts";
 import type { Rules } from "../rules/policy.ts";
@@ -50,9 +50,9 @@ export function standingUnder(
   };
 }
 
-export function clientOf(standing: Standing, head: RequestHead): ClientIdentity {
+export function clientOf(standing: Standing, head: RequestHead, ids: RequestIds): ClientIdentity {
   const { client } = standing;
-  return client === undefined ? identifyClient(head, standing.rules) : { ...client, requestId: randomUUID() };
+  return client === undefined ? identifyClient(head, standing.rules) : { ...client, requestId: ids.next() };
 }
 
 /** The lines that the edge adds to the head, in the order of `requestHeaders`. */

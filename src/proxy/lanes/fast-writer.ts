@@ -6,6 +6,8 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 
+/** RFC 8446 §5.1 */
+const RECORD_BYTES = 16_384;
 const NOTHING: Buffer = Buffer.alloc(0);
 
 export class PacketWriter {
@@ -13,6 +15,8 @@ export class PacketWriter {
   #before = "";
   #piece: Buffer = NOTHING;
   #after = "";
+  /** The piece is a copy. */
+  #isOurs = false;
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -30,30 +34,50 @@ export class PacketWriter {
     this.#piece = bytes;
   }
 
-  flush(): void {
-    const socket = this.#socket;
+  /** One TLS record or less. */
+  get isSmall(): boolean {
+    return this.#before.length + this.#piece.length + this.#after.length <= RECORD_BYTES;
+  }
+
+  /** What is held is copied, so that it may wait. */
+  settle(): void {
+    if (this.#before === "" && this.#piece.length === 0) return;
+    const bytes = this.#together();
+    this.#before = "";
+    this.#after = "";
+    this.#piece = bytes;
+    this.#isOurs = true;
+  }
+
+  #together(): Buffer {
     const before = this.#before;
     const piece = this.#piece;
     const after = this.#after;
-    if (piece.length === 0) {
+    const bytes = Buffer.allocUnsafe(before.length + piece.length + after.length);
+    if (before !== "") bytes.write(before, 0, "latin1");
+    if (piece.length > 0) bytes.set(piece, before.length);
+    if (after !== "") bytes.write(after, before.length + piece.length, "latin1");
+    return bytes;
+  }
+
+  flush(): void {
+    const socket = this.#socket;
+    if (this.#piece.length === 0) {
+      const before = this.#before;
       if (before === "") return;
       this.#before = "";
       socket.write(before, "latin1");
       return;
     }
+    // Alone and with nothing waiting before it, OpenSSL takes it within this call (TLSWrap::DoWrite writes, or copies what
+    // it cannot write), and its memory is free again.
+    const isAlone = this.#before === "" && this.#after === "";
+    const isTaken = this.#isOurs || (socket.writableLength === 0 && socket instanceof TLSSocket);
+    const bytes = isAlone && isTaken ? this.#piece : this.#together();
     this.#before = "";
     this.#piece = NOTHING;
     this.#after = "";
-    if (before === "" && after === "" && socket.writableLength === 0 && socket instanceof TLSSocket) {
-      // Nothing waits before it, so OpenSSL takes it within this call (TLSWrap::DoWrite writes, or copies what it cannot
-      // write), and its memory is free again.
-      socket.write(piece);
-      return;
-    }
-    const bytes = Buffer.allocUnsafe(before.length + piece.length + after.length);
-    if (before !== "") bytes.write(before, 0, "latin1");
-    bytes.set(piece, before.length);
-    if (after !== "") bytes.write(after, before.length + piece.length, "latin1");
+    this.#isOurs = false;
     socket.write(bytes);
   }
 }

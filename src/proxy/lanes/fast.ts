@@ -6,11 +6,13 @@
 import type { Socket } from "node:net";
 import { CoarseClock } from "../clock.ts";
 import type { LaneContext } from "../exchange.ts";
+import { RequestIds } from "../../core/request-ids.ts";
 import { createYoungGarbage } from "../../core/young-garbage.ts";
 import type { ConnectionFacts } from "./check-request.ts";
 import { DateLine } from "./fast-answer.ts";
 import { FastConnection, type FastHome } from "./fast-connection.ts";
 import { HeadReader } from "./fast-head.ts";
+import { Turn } from "./fast-turn.ts";
 import { SharedReading } from "./shared-reading.ts";
 
 export interface FastLane {
@@ -29,6 +31,8 @@ export interface FastLane {
 export interface FastOptions {
   /** Takes over a socket with its unread bytes. */
   handOver(socket: Socket, facts: ConnectionFacts): void;
+  /** So many exchanges under way make writes wait for the end of the turn (see fast-turn). */
+  gatherFrom?: number;
 }
 
 export function createFastLane(context: LaneContext, options: FastOptions): FastLane {
@@ -43,6 +47,8 @@ export function createFastLane(context: LaneContext, options: FastOptions): Fast
     reader: new HeadReader(),
     idleMs: () => Math.min(context.limits().idleMs, longestIdleMs),
     reading: new SharedReading(),
+    turn: new Turn(options.gatherFrom),
+    ids: new RequestIds(),
     handOver(connection) {
       connections.delete(connection);
       options.handOver(connection.socket, connection.facts);

@@ -10,6 +10,7 @@ import { Exchange, type LaneContext } from "../exchange.ts";
 import { errorAnswer, redirectAnswer } from "../responses.ts";
 import { requestHeaders } from "../rules/headers.ts";
 import { decide } from "../rules/policy.ts";
+import { RequestIds } from "../../core/request-ids.ts";
 import { createYoungGarbage } from "../../core/young-garbage.ts";
 import type { ConnectionFacts } from "./check-request.ts";
 import { linesOf } from "./fast-answer.ts";
@@ -38,6 +39,7 @@ export function createH2Lane(context: LaneContext): H2Lane {
   const connections = new Set<Connection>();
   const reader = new H2HeadReader();
   const garbage = createYoungGarbage();
+  const ids = new RequestIds();
   const home: Home = {
     context,
     clock: new CoarseClock(),
@@ -81,7 +83,7 @@ export function createH2Lane(context: LaneContext): H2Lane {
     // Draining or not: what a client sent before our GOAWAY reached it is served.
     const decision = decide(head, rules, { draining: false });
     if (decision.kind !== "forward") return false;
-    const client = clientOf(standing, head);
+    const client = clientOf(standing, head, ids);
     const text = reader.forTarget(decision.path, standing.canonical, addedLines(standing, client, decision.site));
     new H2Relay(context, garbage, stream, new Exchange(context, head, decision, client), decision).begin(text);
     return true;
