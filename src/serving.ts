@@ -22,6 +22,7 @@ import { createArrivals } from "./tls/arrivals.ts";
 import { createContexts } from "./tls/contexts.ts";
 import type { FallbackCertificate } from "./tls/fallback.ts";
 import { createSniChooser } from "./tls/sni.ts";
+import { createWishes } from "./tls/wishes.ts";
 
 export interface ServingOptions {
   keeper: Keeper;
@@ -41,8 +42,10 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   let rules = createRules(first);
   let { limits } = first;
   let names: ReadonlySet<string> = new Set();
-  /** Every name that clients may ask for, with the one its certificate is kept under. */
-  let asked: ReadonlyMap<string, string> = new Map();
+  /** Every name that clients may ask for, with the one its certificate is kept under; none: each name below it has its own. */
+  let asked: ReadonlyMap<string, string | undefined> = new Map();
+  /** Those below a star whose certificate is here. */
+  const guests = new Set<string>();
   /** Of a configuration that is being taken: what is issued meanwhile is for them, too. */
   let coming: ReadonlySet<string> = names;
   let access = createAccessLog(log, { enabled: first.log.access });
@@ -73,15 +76,16 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     homeAssistant: createHomeAssistantHint({ upstream, log }),
   };
   const arrivals = createArrivals({ fetch: (name) => keeper.bundle(name), arrived: setBundle });
-  const sni = createSniChooser({ names: () => asked, keptAs: (name) => asked.get(name) ?? name, contexts, log });
+  const wishes = createWishes({ ask: (name) => keeper.wish(name), arrived: setBundle });
+  const sni = createSniChooser({ names: () => asked, keptAs: (site, name) => asked.get(site) ?? name, contexts, log });
   const passthrough = createPassthrough({ log, isLogged: () => isLogged });
   metrics.watchPorts(() => passthrough.traffic());
   const front = createFront({
     context,
     passthrough: (raw, client, site) => passthrough.carry(raw, client, site),
     chooseContext(serverName) {
-      const site = sni.siteOf(serverName);
-      const arrival = site === undefined ? undefined : arrivals.arrival(site);
+      const name = sni.siteOf(serverName);
+      const arrival = name === undefined ? undefined : (arrivals.arrival(name) ?? wished(name));
       return arrival === undefined ? sni.chooseContext(serverName) : arrival.then(() => sni.chooseContext(serverName));
     },
     fallback: options.fallback,
@@ -90,9 +94,19 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     challengeCertificate: (serverName) => keeper.challengeCertificate(serverName),
   });
 
+  const isGuest = (name: string): boolean => {
+    const star = `*${name.slice(name.indexOf("."))}`;
+    return !names.has(name) && asked.has(star) && asked.get(star) === undefined;
+  };
+
+  function wished(name: string): Promise<void> | undefined {
+    return isGuest(name) && !guests.has(name) ? wishes.wish(name) : undefined;
+  }
+
   function setBundle(bundle: Parameters<Serving["setBundle"]>[0]): void {
     try {
       contexts.setBundle(bundle);
+      if (isGuest(bundle.name)) guests.add(bundle.name);
     } catch (error) {
       log.error(
         { event: "tls.certificate_unusable", name: bundle.name, reason: errorText(error) },
@@ -106,9 +120,11 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       const nextRules = createRules(next);
       // Of a site whose TLS goes through, the machine behind it has the certificate.
       const ours = next.sites.filter(({ passthrough }) => passthrough === undefined);
-      const nextNames = new Set(ours.map(({ name }) => name));
+      const nextNames = new Set(ours.flatMap(({ name, onDemand }) => (onDemand === undefined ? [name] : [])));
       const nextAsked = new Map(
-        ours.flatMap(({ name, names: further = [] }) => [name, ...further].map((each) => [each, name] as const)),
+        ours.flatMap(({ name, names: further = [], onDemand }) =>
+          [name, ...further].map((each) => [each, onDemand === undefined ? name : undefined] as const),
+        ),
       );
       coming = nextNames;
       const fresh = [...nextNames].filter((name) => !names.has(name));
@@ -130,6 +146,11 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       limits = next.limits;
       names = nextNames;
       asked = nextAsked;
+      for (const name of guests) {
+        if (isGuest(name)) continue;
+        guests.delete(name);
+        if (!names.has(name)) contexts.remove(name);
+      }
       arrivals.expect(fresh.slice(READ_AHEAD));
       log.level = next.log.level;
       access = createAccessLog(log, { enabled: next.log.access });
@@ -144,7 +165,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       }
     },
     setBundle(bundle) {
-      if (!names.has(bundle.name) && !coming.has(bundle.name)) return;
+      if (!names.has(bundle.name) && !coming.has(bundle.name) && !isGuest(bundle.name)) return;
       arrivals.forget(bundle.name);
       setBundle(bundle);
     },

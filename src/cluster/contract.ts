@@ -66,6 +66,11 @@ export interface Serving {
 export interface Keeper {
   /** What is stored for a site's name; undefined when nothing whole is. Never rejects: a failure is logged there. */
   bundle(name: string): Promise<CertificateBundle | undefined>;
+  /**
+   * A client wants a name that is no site, below the star of one whose certificates are ordered on demand: the one that is
+   * stored, or undefined, and then whatever has to be done is begun. Never waits for a CA, and never rejects.
+   */
+  wish(name: string): Promise<CertificateBundle | undefined>;
   /** The key authorization for port 80, or undefined for 404. */
   answerChallenge(host: string, token: string): Promise<string | undefined>;
   /** Key and certificate (PEM) that prove a name on port 443 (RFC 8737), while an order is open. Never rejects. */

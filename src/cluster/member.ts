@@ -70,6 +70,7 @@ export function forkMember(options: { keeper: PrimarySide; now(): number }): Mem
   const link = createLink<PrimarySide, WorkerSide>({
     ours: {
       bundle: (name) => keeper.bundle(name),
+      wish: (name) => keeper.wish(name),
       answerChallenge: (host, token) => keeper.answerChallenge(host, token),
       challengeCertificate: (serverName) => keeper.challengeCertificate(serverName),
     },

@@ -15,7 +15,7 @@ import type { Addresses, Keeper } from "./contract.ts";
  * A worker that starts late may come from files that were replaced under a running primary (an upgrade without a restart):
  * it says this number first, and the primary of another version does without it. Change it with any shape below.
  */
-export const MESSAGES_VERSION = 2;
+export const MESSAGES_VERSION = 3;
 
 export interface Beginning {
   version: string;

@@ -70,6 +70,7 @@ export function workForPrimary(tools: WorkerTools): void {
   });
   const keeper: Keeper = {
     bundle: (name) => link.ask("bundle", [name], ASK_WITHIN_MS).catch(() => undefined),
+    wish: (name) => link.ask("wish", [name], ASK_WITHIN_MS).catch(() => undefined),
     answerChallenge: (host, token) => link.ask("answerChallenge", [host, token], ASK_WITHIN_MS),
     // The primary may be on its way out, and these two may not reject.
     challengeCertificate: (serverName) =>

@@ -46,6 +46,17 @@ export interface TimeoutsConfig {
   tunnelIdleMs: number;
 }
 
+/** Each name below a star gets a certificate of its own when it is first asked for. */
+export interface OnDemandConfig {
+  ask: string | undefined;
+  /** Of the label; empty: `ask` alone decides. */
+  match: readonly string[];
+  /** New names. */
+  perHour: number;
+  /** Names altogether. */
+  most: number;
+}
+
 /** TLS goes through to a machine that ends it itself. */
 export interface PassthroughConfig {
   target: { host: string; port: number; text: string };
@@ -60,6 +71,8 @@ export interface SiteConfig {
   name: string;
   /** Further names, spelled like `name`: the same site, in the same certificate. */
   names?: readonly string[] | undefined;
+  /** Then its own name, which has a star, has no certificate. */
+  onDemand?: OnDemandConfig | undefined;
   /** For a CA account of its own; left out, the one of `acme`. */
   email?: string | undefined;
   /** Either forwards (routes, longest prefix first) or answers with a redirect. */

@@ -84,6 +84,9 @@ function siteOut(site: SiteConfig, hide: Hide) {
         ? undefined
         : Object.fromEntries(site.routes.map((one) => [one.prefix, routeOut(one, hide)])),
     names: site.names,
+    onDemand:
+      site.onDemand &&
+      defined({ ...site.onDemand, match: site.onDemand.match.length === 0 ? undefined : site.onDemand.match }),
     email: hide(site.email),
     passthrough: site.passthrough?.target.text,
     proxyProtocol: site.passthrough?.proxyProtocol,

@@ -34,6 +34,12 @@ const SITES: readonly Example[] = [
     values: { passthrough: "192.168.0.210:443" },
   },
   {
+    name: '"*.shop.example.org"',
+    comment: "Each name below it gets its own certificate when it is first asked for.",
+    keys: ["to", "onDemand"],
+    values: { to: "192.168.0.205:8080", onDemand: { ask: "http://127.0.0.1:9000/wanted" } },
+  },
+  {
     name: "old.example.org",
     comment: "No target: a redirect.",
     keys: ["redirect", "status"],
@@ -73,13 +79,15 @@ function entry(key: string, schema: JsonSchema, value: unknown): string[] {
   if (key === "ports") return ["ports:", ...indent(portEntries(long.additionalProperties as JsonSchema))];
   if (key === "routes") return ["routes:", ...indent(routeEntries(long.additionalProperties as JsonSchema))];
   if (long.properties !== undefined)
-    return [`${key}:`, ...indent(entries(long, Object.keys(long.properties), {})).slice(1)];
+    return [`${key}:`, ...indent(entries(long, Object.keys(long.properties), isBlock(value) ? value : {})).slice(1)];
   if (typeof long.additionalProperties === "object") {
     const example = Object.entries((schema.examples?.[0] ?? {}) as Record<string, unknown>);
     return [`${key}:`, ...indent(example.map(([name, one]) => `${name}: ${inline(one)}`))];
   }
   return [`${key}: ${inline(value)}`];
 }
+
+const isBlock = (value: unknown): value is Example["values"] => typeof value === "object" && value !== null;
 
 function siteEntries(site: JsonSchema): string[] {
   const short = ["# The short form: all there is to say for most.", "ha.example.org: 192.168.0.200:8123"];

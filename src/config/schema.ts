@@ -27,6 +27,7 @@ import { notifySchema } from "./notify.ts";
 import { portsSchema, proxyProtocol, readPortTarget } from "./ports.ts";
 import { headerRefusal, prefixRefusal, readRedirect, readTarget } from "./readings.ts";
 import { routerSchema } from "./router.ts";
+import { onDemandSchema } from "./on-demand.ts";
 import { acmeSchema } from "./schema-acme.ts";
 import { furtherNames } from "./site-names.ts";
 import { dnsSchemas } from "./schema-dns.ts";
@@ -119,6 +120,7 @@ export const siteSchema = z
         readStatus,
       ).optional(),
       names: furtherNames,
+      onDemand: onDemandSchema,
       email: secretText({
         doc: "For a CA account of this site's own. Default: the one of acme.",
         example: "nas@example.org",

@@ -43,6 +43,12 @@ export const namePolicy = (acme: AcmeConfig | undefined): NamePolicy => ({
     acme?.directoryUrl === undefined || (acme.dns !== undefined && ["auto", "dns-01"].includes(acme.challenge)),
 });
 
+/** A name whose certificate is somebody else's business may be one that no public CA would sign. */
+function policyFor(declared: DeclaredSite | undefined, policy: NamePolicy): NamePolicy {
+  if (declared?.passthrough !== undefined) return { publicCa: false, canBeWildcard: true };
+  return declared?.onDemand === undefined ? policy : { ...policy, canBeWildcard: true };
+}
+
 export interface ResolvedSites {
   sites: SiteConfig[];
   /** Name as written → A-label, where it has one. */
@@ -56,9 +62,7 @@ export async function resolveSites({ sites }: Judged, policy: NamePolicy, resolv
   const owners = new Map<string, string>();
   for (const [written, declared] of sites) {
     const here = resolver.below(["sites", written]);
-    // A name whose certificate is somebody else's business may be one that no public CA would sign.
-    const own = declared?.passthrough === undefined ? policy : { publicCa: false, canBeWildcard: true };
-    const checked = checkName(written, own);
+    const checked = checkName(written, policyFor(declared, policy));
     if ("refusal" in checked) {
       resolver.report(["sites", written], `the name ${checked.refusal}`, checked.hint, "key");
       if (declared !== undefined) await resolveSite(written, declared, here);
@@ -102,7 +106,7 @@ function resolveFurther(
   { policy, owners, resolver }: { policy: NamePolicy; owners: Map<string, string>; resolver: Resolver },
 ): string[] | undefined {
   const before = resolver.problems.length;
-  const own = declared.passthrough === undefined ? policy : { publicCa: false, canBeWildcard: true };
+  const own = policyFor(declared, policy);
   const target = redirectHost(declared.redirect);
   const names: string[] = [];
   for (const [at, text] of (declared.names ?? []).entries()) {

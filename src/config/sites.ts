@@ -6,6 +6,7 @@
 import { isIP } from "node:net";
 import { isInsideAddress } from "../core/networks.ts";
 import type { PassthroughConfig, RouteConfig, SiteConfig, TargetConfig, UpstreamTls } from "./model.ts";
+import { resolveOnDemand } from "./on-demand.ts";
 import { isEmail } from "./readings.ts";
 import type { DeclaredSite, DeclaredUpstreamTls } from "./schema.ts";
 import type { Resolver } from "./secrets.ts";
@@ -24,6 +25,7 @@ export async function resolveSite(
   const redirect = resolveRedirect(name, declared, resolver);
   const passthrough = resolvePassthrough(declared, resolver);
   const responseHeaders = resolveHeaders(declared, resolver);
+  const onDemand = resolveOnDemand(name, declared, resolver);
   const email = declared.email && (await resolver.secret(declared.email, ["email"]));
   if (email !== undefined && !isEmail(email)) {
     resolver.report(["email"], "is not an e-mail address", "write me@example.org", "value");
@@ -31,6 +33,7 @@ export async function resolveSite(
   if (resolver.problems.length > before) return undefined;
   return {
     name,
+    onDemand,
     email,
     routes,
     passthrough,

@@ -9,25 +9,26 @@ import { createAlpnChallenges } from "../acme/challenge-alpn.ts";
 import { createChallenges } from "../acme/challenges.ts";
 import type { AdminActions, CompanionActions } from "../admin/actions.ts";
 import { createAdminServer } from "../admin/server.ts";
-import type { Bound, Keeper, Serving } from "../cluster/contract.ts";
+import type { Keeper, Serving } from "../cluster/contract.ts";
 import { countWorkers } from "../cluster/count.ts";
-import type { Config, ListenAddress } from "../config/model.ts";
+import type { Config } from "../config/model.ts";
 import { errorText } from "../core/errors.ts";
 import { systemClock } from "../core/time.ts";
 import { createIssuing, issuingFacts, localRootFile } from "../issuing.ts";
-import { createObserveServer, type ObserveServer } from "../observe/health.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Notifier } from "../observe/notify.ts";
-import { createBundleStore } from "../storage/bundles.ts";
+import { type CertificateBundle, createBundleStore } from "../storage/bundles.ts";
 import { createFileStorage } from "../storage/files.ts";
 import { createAnswers } from "./answers.ts";
 import type { Companion } from "./companion.ts";
 import { createDesk } from "./desk.ts";
 import { createDisabledNames } from "./disabled.ts";
 import { createGuardian } from "./guardian.ts";
+import { createGuests } from "./guests.ts";
 import { namesInFile, namesOf, ownNames } from "./names.ts";
 import { ownListener } from "./own-handshake.ts";
+import { createObserving } from "./observing.ts";
 import { createReloading } from "./reloading.ts";
 import { createSteps } from "./steps.ts";
 
@@ -57,12 +58,6 @@ export interface Keeping extends Keeper {
   drain(drainServing: () => Promise<void>): Promise<void>;
 }
 
-interface Observing {
-  server: ObserveServer;
-  wanted: ListenAddress;
-  bound: Bound;
-}
-
 /** @throws GATEHOUSE_STORAGE_FAILED */
 export async function createKeeping(first: Config, options: KeepingOptions): Promise<Keeping> {
   const { log, version, metrics, companions, notifier } = options;
@@ -71,7 +66,6 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
   let serving: Serving | undefined;
   let isDraining = false;
   let isListening = false;
-  let observing: Observing | undefined;
 
   const storage = await createFileStorage(first.state, {
     onWarning: (message, hint) => log.warn({ event: "storage.warning", hint }, message),
@@ -102,7 +96,12 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       },
     });
   let scheduler = issuingFor(first);
-  const orderFor = (wanted: Config): void => scheduler.setNames(namesOf(wanted).filter((name) => !disabled.has(name)));
+  const guests = await createGuests({ storage, bundles, log, bundle: bundleFor, changed: () => orderFor(config) });
+  const kept = (wanted: Config): string[] => [...new Set([...namesOf(wanted), ...guests.names()])];
+  function orderFor(wanted: Config): void {
+    guests.apply(wanted);
+    scheduler.setNames(kept(wanted).filter((name) => !disabled.has(name)));
+  }
   const desk = createDesk({
     storage,
     bundles,
@@ -110,8 +109,8 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     steps,
     log,
     issuing: () => scheduler,
-    names: () => namesOf(config),
-    keep: () => namesInFile(config),
+    names: () => kept(config),
+    keep: () => new Set([...namesInFile(config), ...guests.names()]),
     onNames: () => orderFor(config),
   });
   const reloading = createReloading({ load: options.load, swap, log, metrics, clock: systemClock });
@@ -124,44 +123,32 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     notifier,
     rules: () => config.notify,
     certificates: () => desk.certificates(),
-    served: () => ownNames(config),
+    served: () => [...ownNames(config), ...guests.names()],
     listener: () => ownListener(serving?.addresses().https ?? [], config.proxyProtocolFrom),
     bundle: (name) => bundles.load(name),
     restore: (bundle) => serving?.setBundle(bundle),
   });
 
-  /** Opens what is asked for when it is another one; closing the old and taking the new is the second step. */
-  async function openObserving(wanted: ListenAddress | undefined): Promise<Observing | undefined> {
-    if (wanted === undefined || isDeepStrictEqual(wanted, observing?.wanted)) return undefined;
-    const server = createObserveServer({
-      metrics: { scrape: async () => metrics.scrape(await serving?.numbers()) },
-      readiness: () => ({
-        isListening: isListening && serving?.problems().length === 0,
-        isConfigured: true,
-        isDraining,
-      }),
-      log,
-    });
-    return { server, wanted, bound: await server.listen(wanted) };
-  }
-
-  async function observeBy(opened: Observing | undefined, wanted: ListenAddress | undefined): Promise<void> {
-    if (opened === undefined && wanted !== undefined) return;
-    const last = observing;
-    observing = opened;
-    await last?.server.close();
-  }
+  const observing = createObserving({
+    metrics: { scrape: async () => metrics.scrape(await serving?.numbers()) },
+    readiness: () => ({
+      isListening: isListening && serving?.problems().length === 0,
+      isConfigured: true,
+      isDraining,
+    }),
+    log,
+  });
 
   async function swap(next: Config): Promise<void> {
     // Both open what is new before they close what is gone; when a port is taken, nothing has changed yet.
-    const opened = await openObserving(next.metrics?.listen);
+    const opened = await observing.open(next.metrics?.listen);
     try {
       await serving?.apply(next);
     } catch (error) {
       await opened?.server.close();
       throw error;
     }
-    await observeBy(opened, next.metrics?.listen);
+    await observing.take(opened, next.metrics?.listen);
     const last = config;
     config = next;
     sayQuarantined(next);
@@ -208,25 +195,28 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     }
   }
 
+  async function bundleFor(name: string): Promise<CertificateBundle | undefined> {
+    try {
+      return await bundles.load(name);
+    } catch (error) {
+      // One unreadable certificate must not keep the others from serving; the scheduler says it again and retries.
+      log.error(
+        { event: "certificate.unreadable", name, reason: errorText(error) },
+        "a stored certificate cannot be read",
+      );
+      return undefined;
+    }
+  }
+
   async function closeAll(): Promise<void> {
     serving?.close();
-    await observing?.server.close();
+    await observing.close();
     await closeAdmin();
   }
 
   return {
-    async bundle(name) {
-      try {
-        return await bundles.load(name);
-      } catch (error) {
-        // One unreadable certificate must not keep the others from serving; the scheduler says it again and retries.
-        log.error(
-          { event: "certificate.unreadable", name, reason: errorText(error) },
-          "a stored certificate cannot be read",
-        );
-        return undefined;
-      }
-    },
+    bundle: bundleFor,
+    wish: (name) => guests.wish(name),
     answerChallenge: (host, token) => challenges.answerChallenge(host, token),
     challengeCertificate: (serverName) => alpn.challengeCertificate(serverName),
     config: () => config,
@@ -242,7 +232,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
           serving: given,
           isListening: () => isListening,
           isDraining: () => isDraining,
-          metricsBound: () => observing?.bound,
+          metricsBound: () => observing.bound(),
           certificates: () => scheduler.status(),
           lastReload: () => reloading.last(),
           reload: (reason) => reloading.reload(reason),
@@ -256,7 +246,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       try {
         await admin.listen();
         await given.apply(first);
-        observing = await openObserving(first.metrics?.listen);
+        await observing.take(await observing.open(first.metrics?.listen), first.metrics?.listen);
       } catch (error) {
         given.destroy();
         await closeAll();
@@ -275,7 +265,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
           event: "edge.ready",
           version,
           ...given.addresses(),
-          ...(observing === undefined ? {} : { metrics: [observing.bound] }),
+          ...(observing.bound() === undefined ? {} : { metrics: [observing.bound()] }),
           sites: first.sites.length,
           state: first.state,
           caRoot: localRootFile(first),
@@ -290,7 +280,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       notifier.stop();
       await reloading.settled();
       const stopCompanions = companions.map((companion) => attempt(companion.name, () => companion.stop()));
-      await Promise.all([drainServing(), scheduler.stop(), ...stopCompanions]);
+      await Promise.all([drainServing(), scheduler.stop(), guests.stop(), ...stopCompanions]);
       await closeAll();
     },
   };

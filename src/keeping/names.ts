@@ -9,9 +9,14 @@ import { tlsNames } from "./ports.ts";
 /** Who needs a certificate: the sites, and the ports that end TLS. */
 export const namesOf = (config: Config): string[] => [...new Set([...ownNames(config), ...tlsNames(config.ports)])];
 
-/** Of a site whose TLS goes through, the machine behind it has the certificate. */
+/**
+ * Of a site whose TLS goes through, the machine behind it has the certificate. Where they are ordered on demand, the names
+ * below the star have one, and the star has none.
+ */
 export const ownNames = ({ sites }: Config): string[] =>
-  sites.flatMap(({ name, passthrough }) => (passthrough === undefined ? [name] : []));
+  sites.flatMap(({ name, passthrough, onDemand }) =>
+    passthrough === undefined && onDemand === undefined ? [name] : [],
+  );
 
 /** What is left out for a mistake is in the file all the same. */
 export const namesInFile = (config: Config): Set<string> =>

@@ -29,8 +29,8 @@ const MAX_SAID = 1_000;
 export interface SniOptions {
   /** Configured site names, lower case, wildcards as `*.example.org`. Asked at every handshake. */
   names(): Pick<ReadonlySet<string>, "has">;
-  /** Under which name the certificate of a configured name is kept. Default: its own. */
-  keptAs?: ((name: string) => string) | undefined;
+  /** Under which name the certificate is kept; `asked` is what the client wants, folded. Default: the configured name. */
+  keptAs?: ((name: string, asked: string) => string) | undefined;
   contexts: Contexts;
   log: Logger;
   clock?: Clock;
@@ -54,18 +54,20 @@ export function createSniChooser(options: SniOptions): SniChooser {
     say();
   };
 
-  const keptFor = (serverName: string): string | undefined => {
-    const name = siteOf(serverName, names());
-    return name === undefined ? undefined : keptAs(name);
+  const keptFor = (serverName: string): { site: string; kept: string } | undefined => {
+    const asked = folded(serverName);
+    const site = asked === undefined ? undefined : siteOf(asked, names());
+    return asked === undefined || site === undefined ? undefined : { site, kept: keptAs(site, asked) };
   };
 
   return {
-    siteOf: keptFor,
+    siteOf: (serverName) => keptFor(serverName)?.kept,
     chooseContext(serverName) {
-      const site = keptFor(serverName);
-      if (site === undefined) return { refused: "unknown" };
+      const found = keptFor(serverName);
+      if (found === undefined) return { refused: "unknown" };
+      const { site, kept } = found;
       try {
-        const context = contexts.find(site);
+        const context = contexts.find(kept);
         if (context !== undefined) return { context };
         sayOnce(site, () =>
           log.warn(
@@ -91,12 +93,15 @@ export function createSniChooser(options: SniOptions): SniChooser {
   };
 }
 
-/** The configured name that a client means, in constant time, or undefined. */
-function siteOf(serverName: string, names: Pick<ReadonlySet<string>, "has">): string | undefined {
+/** As a configured name is spelled, or undefined when it can be none. */
+function folded(serverName: string): string | undefined {
   if (serverName.length > MAX_NAME_CHARS + 1) return undefined;
   const bare = serverName.endsWith(".") ? serverName.slice(0, -1) : serverName;
-  if (bare.length > MAX_NAME_CHARS || !NAME.test(bare)) return undefined;
-  const name = bare.toLowerCase();
+  return bare.length > MAX_NAME_CHARS || !NAME.test(bare) ? undefined : bare.toLowerCase();
+}
+
+/** The configured name that a client means, in constant time, or undefined. */
+function siteOf(name: string, names: Pick<ReadonlySet<string>, "has">): string | undefined {
   if (names.has(name)) return name;
   const dot = name.indexOf(".");
   if (dot < 1) return undefined;

@@ -55,6 +55,10 @@ async function home(t: TestContext, kind: Kind, count = 2): Promise<Home> {
       asked.push(name);
       return Promise.resolve(bundles.get(name));
     },
+    wish(name: string) {
+      asked.push(`wish ${name}`);
+      return Promise.resolve(bundles.get(name));
+    },
     answerChallenge: (host: string, token: string) =>
       Promise.resolve(token === "known" ? `answer for ${host}` : undefined),
     challengeCertificate: () => Promise.resolve(undefined),
@@ -132,6 +136,26 @@ for (const kind of kinds) {
     serving.setBundle(await ca.issueBundle({ names: ["late.test"] }));
     // All workers: the kernel chooses which one takes a connection.
     for (let round = 0; round < 8; round++) assert.equal((await ask(portOf(serving), "late.test")).status, 200);
+  });
+
+  test(`${kind}: below a star on demand each name has its own certificate: a stored one serves at once, another is wished for`, async (t) => {
+    const { serving, config, asked } = await home(t, kind);
+    const [site] = await sites(t, "*.test");
+    assert.ok(site);
+    const onDemand = { ask: "http://127.0.0.1:1/", match: [], perHour: 1, most: 1 };
+    await serving.apply(config({ sites: [{ ...site, onDemand }] }));
+    assert.equal(asked.length, 0, "nothing is kept for the star itself");
+    assert.equal((await ask(portOf(serving), "a.test")).status, 200);
+    await assert.rejects(ask(portOf(serving), "guest.test"));
+    assert.deepEqual([...new Set(asked)].sort(), ["wish a.test", "wish guest.test"]);
+    serving.setBundle(await ca.issueBundle({ names: ["guest.test"] }));
+    for (let round = 0; round < 8; round++) assert.equal((await ask(portOf(serving), "guest.test")).status, 200);
+    // Of another house: it is neither asked for nor taken.
+    serving.setBundle(await ca.issueBundle({ names: ["a.other.example"] }));
+    await assert.rejects(ask(portOf(serving), "a.other.example"));
+    assert.ok(!asked.includes("wish a.other.example"));
+    await serving.apply(config({ sites: await sites(t, "b.test") }));
+    await assert.rejects(ask(portOf(serving), "guest.test"), /unrecognized name/);
   });
 
   test(`${kind}: another configuration brings and takes sites, and keeps the port`, async (t) => {
@@ -311,6 +335,7 @@ test("a program that ends at once is no worker: the start fails and nothing is l
     count: countWorkers,
     keeper: {
       bundle: () => Promise.resolve(undefined),
+      wish: () => Promise.resolve(undefined),
       answerChallenge: () => Promise.resolve(undefined),
       challengeCertificate: () => Promise.resolve(undefined),
     },

@@ -102,6 +102,7 @@ const rules = createRules(
     site("*.lab.test"),
     site("nas.lab.test"),
     site("many.test", { names: ["www.many.test", "*.more.test"] }),
+    site("*.guest.test", { onDemand: { ask: undefined, match: ["a-*"], perHour: 1, most: 1 } }),
     site("old.test", { routes: [], redirect: { to: "https://new.test{path}", status: 301 } }),
   ]),
 );
@@ -147,6 +148,16 @@ for (const [name, changes, expected] of [
   ],
   ["a further name opens no other site", { authority: "a.test", serverName: "www.many.test" }, "refuse 421"],
   ["another site opens no further name", { authority: "www.many.test", serverName: "a.test" }, "refuse 421"],
+  [
+    "a name on demand is served on its own connection",
+    { authority: "a-1.guest.test", serverName: "A-1.guest.test" },
+    "forward *.guest.test / /",
+  ],
+  [
+    "a name on demand has a certificate of its own, which covers no neighbour",
+    { authority: "a-2.guest.test", serverName: "a-1.guest.test" },
+    "refuse 421",
+  ],
   ["SNI in upper case is the same name", { serverName: "A.Test" }, "forward a.test / /"],
   ["a body over maxBody says 413", { body: "length", contentLength: 11 }, "refuse 413"],
   ["a body of exactly maxBody goes on", { body: "length", contentLength: 10 }, "forward a.test / /"],

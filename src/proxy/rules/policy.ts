@@ -68,6 +68,8 @@ export function createRules(config: Config): Rules {
         known.set(serverName, site);
       }
       if (site === undefined) return false;
+      // Each name below its star has a certificate of its own.
+      if (site.onDemand !== undefined) return normaliseHost(serverName) === host;
       return isCoveredBy(site.name, host) || (site.names?.some((name) => isCoveredBy(name, host)) ?? false);
     },
   };
