@@ -51,8 +51,11 @@ export const pause = (ms: number): Promise<void> => new Promise((resolve) => set
 export function costOf(load: Load, unit: Unit, smokeCount: number): Measure {
   return async ({ rival, front, seconds, isFirstRound }) => {
     const warmUp = isFirstRound ? WARM_UP_SECONDS.first : WARM_UP_SECONDS.later;
-    await load(front, seconds === undefined ? { count: smokeCount } : { seconds: warmUp });
-    await pause(SETTLE_MS);
+    // A smoke asks whether it works: compilers and caches may stay cold.
+    if (seconds !== undefined) {
+      await load(front, { seconds: warmUp });
+      await pause(SETTLE_MS);
+    }
     const before = cpuSecondsOf(rival.pid);
     const result = await load(front, seconds === undefined ? { count: smokeCount } : { seconds });
     await pause(SETTLE_MS);

@@ -4,6 +4,7 @@
  * Never: reads the configuration, storage or a command line: it is told everything.
  */
 import { workForPrimary } from "./cluster/worker.ts";
+import { sayLastWords } from "./observe/last-words.ts";
 import { createLog } from "./observe/log.ts";
 import { createMetrics, type Metrics } from "./observe/metrics.ts";
 import { createServing } from "./serving.ts";
@@ -13,6 +14,7 @@ let metrics: Metrics | undefined;
 workForPrimary({
   createServing(first, { version, log: settings, ticketKeys, fallback }, keeper) {
     const log = createLog({ level: settings.level, pretty: settings.pretty, isShared: true });
+    sayLastWords(log);
     metrics = createMetrics({ version });
     return createServing(first, { keeper, ticketKeys, fallback, log, metrics });
   },

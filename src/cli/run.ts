@@ -10,6 +10,7 @@ import { type Finding, findingText } from "../config/findings.ts";
 import { errorText } from "../core/errors.ts";
 import { startEdge, type Edge } from "../edge.ts";
 import { createLog, type Logger } from "../observe/log.ts";
+import { sayLastWords } from "../observe/last-words.ts";
 import { banner } from "./banner.ts";
 
 export interface RunOptions {
@@ -22,6 +23,7 @@ export interface RunOptions {
 export async function runCommand(options: RunOptions): Promise<number> {
   const { config, digest, warnings } = await loadConfig(options.config, { env: process.env, quarantine: true });
   const log = createLog({ level: config.log.level, pretty: config.log.pretty, isShared: config.workers !== 1 });
+  sayLastWords(log);
   const warn = (findings: readonly Finding[]) => {
     for (const finding of findings) log.warn({ event: "config.warning" }, findingText(finding));
   };

@@ -12,6 +12,7 @@ import { limitOfParser } from "./limits.ts";
 import { checkRequest, type ConnectionFacts } from "./lanes/check-request.ts";
 import { farewell as endGently } from "./lanes/farewell.ts";
 import { Exchange } from "./exchange.ts";
+import { createFewAMinute } from "./few-a-minute.ts";
 import { errorAnswer, type LocalAnswer, redirectAnswer } from "./responses.ts";
 import type { RequestHead } from "./rules/request-head.ts";
 import { normaliseHost } from "./rules/routes.ts";
@@ -42,6 +43,10 @@ const MAX_KEEP_ALIVE_MS = 5_000;
 const CHECK_EVERY_MS = 1_000;
 const MAX_REQUESTS = 100;
 
+/** Lines a minute. A CA looks from five places for each name; whoever else asks is a stranger who may do so for ever. */
+const KNOWN_A_MINUTE = 60;
+const STRANGE_A_MINUTE = 5;
+
 const FAREWELLS: Partial<Record<string, string>> = {
   HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
   ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
@@ -53,6 +58,9 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
   const answering = new Set<Duplex>();
   /** What came behind the request under way was no HTTP: its answer is the last. */
   const ending = new WeakSet<Duplex>();
+  const knownAsked = createFewAMinute(KNOWN_A_MINUTE);
+  const unknownAsked = createFewAMinute(STRANGE_A_MINUTE);
+  const failed = createFewAMinute(STRANGE_A_MINUTE);
   let longestIdleMs = MAX_KEEP_ALIVE_MS;
   const server = createServer({
     insecureHTTPParser: false,
@@ -126,10 +134,12 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
     const host = normaliseHost(req.headers.host ?? "") ?? "";
     const authorization = TOKEN.test(token) ? await soon(answerChallenge(host, token)) : undefined;
     if (res.destroyed) return;
-    context.log.info(
-      { event: "acme.challenge_asked", host, client: req.socket.remoteAddress, known: authorization !== undefined },
-      "ACME challenge asked for",
-    );
+    const known = authorization !== undefined;
+    const unsaid = (known ? knownAsked : unknownAsked).mayI();
+    if (unsaid !== undefined) {
+      const event = "acme.challenge_asked";
+      context.log.info({ event, host, client: req.socket.remoteAddress, known, unsaid }, "ACME challenge asked for");
+    }
     if (authorization === undefined) {
       send(req, res, errorAnswer(404, { requestId: "-", accept: req.headers.accept }));
       return;
@@ -148,10 +158,11 @@ export function createPlainLane({ context, answerChallenge, httpsPort }: PlainOp
       });
       return await Promise.race([answer, late]);
     } catch (error) {
-      context.log.error(
-        { event: "acme.challenge_failed", reason: errorText(error) },
-        "ACME challenge could not be looked up",
-      );
+      const unsaid = failed.mayI();
+      if (unsaid !== undefined) {
+        const reason = errorText(error);
+        context.log.error({ event: "acme.challenge_failed", reason, unsaid }, "ACME challenge could not be looked up");
+      }
       return undefined;
     } finally {
       clearTimeout(timer);

@@ -12,7 +12,7 @@ const HELP = `npm run fuzz
 npm run fuzz -- --target chunk --executions 10000000 --seed 7
 
   --target NAME      one of ${targets.map(({ name }) => name).join(", ")}; all of them without it
-  --executions N     inputs per target (2500000, so 10 million in all)
+  --executions N     inputs per target (2500000, so more than 20 million in all)
   --seed N           another seed, other inputs (1); a failure names seed and execution
   --from N           begin at this execution: with --executions 1 a failure is seen again
 `;
@@ -91,7 +91,7 @@ async function main(): Promise<number> {
     const { accepted, judgedSlowly, failure } = result;
     const rate = Math.round(result.executions / seconds);
     console.log(
-      `${target.name}: ${result.executions} executions in ${seconds.toFixed(1)} s (${rate}/s), ${accepted} accepted, ${judgedSlowly} judged by OpenSSL`,
+      `${target.name}: ${result.executions} executions in ${seconds.toFixed(1)} s (${rate}/s), ${accepted} accepted, ${judgedSlowly} asked of a slow judge`,
     );
     if (failure === undefined) continue;
     code = 1;

@@ -7,6 +7,8 @@ import { chunk } from "./targets/chunk.ts";
 import { clientHello } from "./targets/client-hello.ts";
 import { engineAnswerHead } from "./targets/engine-answer-head.ts";
 import { engineChunk } from "./targets/engine-chunk.ts";
+import { h2Frames } from "./targets/h2-frames.ts";
+import { hpack } from "./targets/hpack.ts";
 import { proxyProtocol } from "./targets/proxy-protocol.ts";
 import { requestHead } from "./targets/request-head.ts";
 
@@ -18,4 +20,6 @@ export const targets: readonly FuzzTarget[] = [
   chunk,
   clientHello,
   proxyProtocol,
+  h2Frames,
+  hpack,
 ];

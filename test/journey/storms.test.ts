@@ -16,9 +16,6 @@ import { sendBytes, startTarget } from "../support/target.ts";
 
 const NAME = "home.localhost";
 
-/** A connection counts twice, here and at the target; two may be kept or on their way out when we look. */
-const SLACK = 4;
-
 /** Polls until the count is back at the baseline: closing is the kernel's and the peer's business, there is no event for it. */
 async function settles(count: () => Promise<number>, baseline: number): Promise<number> {
   let now = await count();
@@ -99,10 +96,7 @@ test("10,000 aborted downloads leave the count of open sockets where it was", { 
     await once(req, "response");
     req.destroy();
   });
-  assert.ok(
-    (await settles(sockets, baseline + SLACK)) <= baseline + SLACK,
-    `open: ${await sockets()}, before: ${baseline}`,
-  );
+  assert.ok((await settles(sockets, baseline)) <= baseline, `open: ${await sockets()}, before: ${baseline}`);
 });
 
 test("2,000 aborted upgrades leave the count of open sockets where it was", { timeout: 120_000 }, async (t) => {
@@ -126,8 +120,5 @@ test("2,000 aborted upgrades leave the count of open sockets where it was", { ti
     if (mine % 3 === 2) raw.destroy();
     else socket.destroy();
   });
-  assert.ok(
-    (await settles(sockets, baseline + SLACK)) <= baseline + SLACK,
-    `open: ${await sockets()}, before: ${baseline}`,
-  );
+  assert.ok((await settles(sockets, baseline)) <= baseline, `open: ${await sockets()}, before: ${baseline}`);
 });

@@ -3,7 +3,7 @@
  */
 import assert from "node:assert/strict";
 
-export async function eventually(what: string, holds: () => boolean, withinMs = 5_000): Promise<void> {
+export async function eventually(what: string, holds: () => boolean, withinMs = 30_000): Promise<void> {
   const until = performance.now() + withinMs;
   while (!holds()) {
     if (performance.now() > until) assert.fail(`not within ${withinMs} ms: ${what}`);

@@ -108,7 +108,7 @@ export async function startFront(
 }
 
 /** Waits for something that is about to become true, at most `withinMs`; the condition is looked at, never slept for. */
-export async function eventually(what: string, holds: () => boolean, withinMs = 5_000): Promise<void> {
+export async function eventually(what: string, holds: () => boolean, withinMs = 30_000): Promise<void> {
   const until = performance.now() + withinMs;
   while (!holds()) {
     if (performance.now() > until) throw new Error(`never happened: ${what}`);

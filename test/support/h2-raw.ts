@@ -184,7 +184,7 @@ export class RawH2 {
   }
 
   /** Resolves when `holds` does, looking again at every frame; false at the deadline. */
-  async until(holds: () => boolean, withinMs = 5_000): Promise<boolean> {
+  async until(holds: () => boolean, withinMs = 30_000): Promise<boolean> {
     if (holds()) return true;
     return await new Promise<boolean>((resolve) => {
       const settle = (value: boolean): void => {
@@ -220,7 +220,7 @@ export class RawH2 {
    * How a stream ended, in a few words: `200 END`, `RST PROTOCOL_ERROR`, `200 RST INTERNAL_ERROR`, `GOAWAY …`,
    * `closed`. The status is read from the block, which Node writes indexed or as a literal with a plain value.
    */
-  async outcome(stream: number, withinMs = 5_000): Promise<string> {
+  async outcome(stream: number, withinMs = 30_000): Promise<string> {
     await this.until(() => this.hasEnded(stream), withinMs);
     const words: string[] = [];
     // Interim answers come first; what counts is the last block with a :status.

@@ -56,7 +56,7 @@ export function rawClient(t: TestContext, port: number, serverName?: string): Ra
     send: (bytes) => void socket.write(bytes),
     received: () => received,
     isClosed: () => isClosed,
-    until: (what, holds, withinMs = 5_000) =>
+    until: (what, holds, withinMs = 30_000) =>
       new Promise((resolve, reject) => {
         const done = (finish: () => void) => {
           waiting.delete(check);

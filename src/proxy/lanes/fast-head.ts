@@ -3,7 +3,7 @@
  * Owns: the strict reading of an HTTP/1.1 request head from its bytes, and the head that goes to the target.
  * Never: repairs or refuses: what is not ordinary is for the compat lane to judge, so this parser can only be too careful.
  */
-import { BROKEN, FieldScan, INCOMPLETE, NameTable } from "../rules/field-scan.ts";
+import { BROKEN, FieldScan, INCOMPLETE, NameTable, withoutBlanks } from "../rules/field-scan.ts";
 import { PER_CONNECTION, OURS } from "../rules/headers.ts";
 import type { RequestHead } from "../rules/request-head.ts";
 import { type ConnectionFacts, type HeadLimits, METHODS, SINGLE } from "./check-request.ts";
@@ -104,7 +104,7 @@ class OrdinaryHead implements RequestHead {
     const flat: string[] = [];
     for (const line of this.#section.split("\r\n")) {
       const colon = line.indexOf(":");
-      if (colon > 0) flat.push(line.slice(0, colon), line.slice(colon + 1).replaceAll(/^[ \t]+|[ \t]+$/g, ""));
+      if (colon > 0) flat.push(line.slice(0, colon), withoutBlanks(line.slice(colon + 1)));
     }
     return flat;
   }

@@ -3,6 +3,7 @@
  * Owns: the strict parser of an HTTP/1.1 response head and of its body's framing; no repairs.
  * Never: reads a body or guesses what a sender meant.
  */
+import { withoutBlanks } from "../rules/field-scan.ts";
 
 export interface AnswerHead {
   status: number;
@@ -21,7 +22,7 @@ export type ParsedHead =
 const MAX_FIELDS = 200;
 
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
-const FIELD = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/;
+const FIELD = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)$/;
 
 /** What `broken` says of a head that is larger than it may be. */
 export const TOO_LONG = "head too long";
@@ -47,7 +48,7 @@ export function parseAnswerHead(bytes: Buffer, maxHead: number): ParsedHead {
     // No name, so obs-fold (RFC 9112 §5.2) and blanks before the colon (§5.1) end here as well.
     const field = FIELD.exec(line);
     if (field === null) return { broken: "field" };
-    rawHeaders.push(field[1] ?? "", field[2] ?? "");
+    rawHeaders.push(field[1] ?? "", withoutBlanks(field[2] ?? ""));
   }
   const status = Number(first[2]);
   const framing = framingOf(status, rawHeaders, first[1] === "0");

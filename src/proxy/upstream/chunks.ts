@@ -3,6 +3,7 @@
  * Owns: following the chunked coding byte by byte, strictly, in both directions; its trailer section.
  * Never: keeps more of a body than one size line or the trailers.
  */
+import { withoutBlanks } from "../rules/field-scan.ts";
 
 /** Told of each piece; `bytes` holds only during the call. */
 export interface ChunkTaker {
@@ -38,7 +39,7 @@ const SIZE_LINE =
 const SIZE_BEGINS = /^[0-9A-Fa-f]+(?:$|\r\n?$|;)/;
 /** Trailers that frame (RFC 9110 §6.5.1 forbids them) are how a body gets two ends; Node's parser refuses them too. */
 const TRAILER =
-  /^(?!(?:content-length|transfer-encoding):)([!#$%&'*+\-.^_`|~0-9a-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/i;
+  /^(?!(?:content-length|transfer-encoding):)([!#$%&'*+\-.^_`|~0-9a-z]+):([\t\x20-\x7e\x80-\xff]*)$/i;
 
 export class ChunkFollower {
   #state = SIZE;
@@ -170,7 +171,7 @@ export class ChunkFollower {
     }
     const field = TRAILER.exec(line);
     if (field === null) return -1;
-    this.#trailers.push((field[1] ?? "").toLowerCase(), field[2] ?? "");
+    this.#trailers.push((field[1] ?? "").toLowerCase(), withoutBlanks(field[2] ?? ""));
     return at;
   }
 

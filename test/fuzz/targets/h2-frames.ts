@@ -64,7 +64,7 @@ function generate(random: Random): Buffer {
 }
 
 export const h2Frames: FuzzTarget = {
-  name: "h2 frames",
+  name: "h2-frames",
   seeds: [
     Buffer.concat([frame(FRAME.SETTINGS, 0, 0), frame(FRAME.DATA, 0, 1, Buffer.from("hello"))]),
     Buffer.concat([
