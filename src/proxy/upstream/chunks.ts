@@ -38,8 +38,7 @@ const SIZE_LINE =
 /** What may still become one. */
 const SIZE_BEGINS = /^[0-9A-Fa-f]+(?:$|\r\n?$|;)/;
 /** Trailers that frame (RFC 9110 §6.5.1 forbids them) are how a body gets two ends; Node's parser refuses them too. */
-const TRAILER =
-  /^(?!(?:content-length|transfer-encoding):)([!#$%&'*+\-.^_`|~0-9a-z]+):([\t\x20-\x7e\x80-\xff]*)$/i;
+const TRAILER = /^(?!(?:content-length|transfer-encoding):)([!#$%&'*+\-.^_`|~0-9a-z]+):([\t\x20-\x7e\x80-\xff]*)$/i;
 
 export class ChunkFollower {
   #state = SIZE;
