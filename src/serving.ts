@@ -3,6 +3,7 @@
  * Owns: the serving half of an edge in one process: rules, certificates in memory, front, lanes, targets, access log.
  * Never: touches storage, schedules or the admin socket: what it lacks it asks of the keeper.
  */
+import { isIP } from "node:net";
 import type { Keeper, Serving } from "./cluster/contract.ts";
 import type { Config } from "./config/model.ts";
 import { errorText } from "./core/errors.ts";
@@ -21,6 +22,7 @@ import { createUpstreamPool } from "./proxy/upstream/pool.ts";
 import { createArrivals } from "./tls/arrivals.ts";
 import { createContexts } from "./tls/contexts.ts";
 import type { FallbackCertificate } from "./tls/fallback.ts";
+import { siteAt } from "./tls/unnamed.ts";
 import { createSniChooser } from "./tls/sni.ts";
 import { createWishes } from "./tls/wishes.ts";
 
@@ -44,6 +46,8 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   let names: ReadonlySet<string> = new Set();
   /** Every name that clients may ask for, with the one its certificate is kept under; none: each name below it has its own. */
   let asked: ReadonlyMap<string, string | undefined> = new Map();
+  /** Sites that are addresses, with the name their certificate is kept under. */
+  let addresses: ReadonlyMap<string, string> = new Map();
   /** Those below a star whose certificate is here. */
   const guests = new Set<string>();
   /** Of a configuration that is being taken: what is issued meanwhile is for them, too. */
@@ -89,6 +93,11 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       return arrival === undefined ? sni.chooseContext(serverName) : arrival.then(() => sni.chooseContext(serverName));
     },
     fallback: options.fallback,
+    addressCertificate(local) {
+      const name = addresses.size === 0 ? undefined : siteAt(addresses, local);
+      const bundle = name === undefined ? undefined : contexts.bundle(name);
+      return bundle && { keyPem: bundle.keyPem, certificatePem: bundle.chainPem };
+    },
     ticketKeys: options.ticketKeys,
     answerChallenge: (host, token) => keeper.answerChallenge(host, token),
     challengeCertificate: (serverName) => keeper.challengeCertificate(serverName),
@@ -127,7 +136,8 @@ export function createServing(first: Config, options: ServingOptions): Serving {
         ),
       );
       coming = nextNames;
-      const fresh = [...nextNames].filter((name) => !names.has(name));
+      // Addresses first: who comes to one names nobody, so nothing could be fetched for them later.
+      const fresh = [...nextNames].filter((name) => !names.has(name)).sort((a, b) => isIP(b) - isIP(a));
       for (const name of fresh.slice(0, READ_AHEAD)) {
         const bundle = await keeper.bundle(name);
         // One that was issued while we asked is newer.
@@ -146,6 +156,9 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       limits = next.limits;
       names = nextNames;
       asked = nextAsked;
+      addresses = new Map(
+        [...asked].flatMap(([name, kept]) => (kept === undefined || isIP(name) === 0 ? [] : [[name, kept]])),
+      );
       for (const name of guests) {
         if (isGuest(name)) continue;
         guests.delete(name);

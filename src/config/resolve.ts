@@ -61,7 +61,7 @@ export async function resolveConfig(
   const { sites, names } = await resolveSites(judged, policy, resolver);
   // A port with a site's further name shows that site's certificate.
   const keptAs = new Map(sites.flatMap((site) => (site.names ?? []).map((name) => [name, site.name])));
-  const ports = resolvePorts(declared.ports, policy, taken, resolver, warn).map((port) => ({
+  const ports = resolvePorts(declared.ports, { ...policy, canBeAddress: false }, taken, resolver, warn).map((port) => ({
     ...port,
     tls: port.tls === undefined ? undefined : (keptAs.get(port.tls) ?? port.tls),
   }));

@@ -38,6 +38,8 @@ function readNames(value: unknown): readonly string[] | Refusal {
 
 export const namePolicy = (acme: AcmeConfig | undefined): NamePolicy => ({
   publicCa: acme?.isPublic ?? false,
+  // Addresses are not in DNS (RFC 8738 §7).
+  canBeAddress: acme?.directoryUrl === undefined || acme.challenge !== "dns-01",
   // RFC 8555 leaves it open, but every CA proves a wildcard by DNS-01 alone.
   canBeWildcard:
     acme?.directoryUrl === undefined || (acme.dns !== undefined && ["auto", "dns-01"].includes(acme.challenge)),

@@ -3,19 +3,22 @@
  * Owns: the rules for host names of sites (IDN, labels, wildcards, what a public CA signs), each with its refusal.
  * Never: asks DNS or a CA; spending an order on a name that cannot work is what this prevents.
  */
-import { isIP } from "node:net";
+import { isIP, isIPv4, isIPv6 } from "node:net";
 import { domainToASCII } from "node:url";
 import { parse } from "tldts";
+import { isInsideAddress } from "./networks.ts";
 
 export interface NamePolicy {
   /** Will a CA of the web (CA/Browser Forum rules) sign it? Then it must end in a public suffix. */
   publicCa: boolean;
+  /** May an address stand in its place (RFC 8738)? Default: not. */
+  canBeAddress?: boolean;
   /** May the name be a wildcard? Default: not at a public CA, where only DNS-01 proves one. */
   canBeWildcard?: boolean;
 }
 
 export type CheckedName =
-  /** A-label, lower case, no trailing dot; may begin with `*.`. */
+  /** A-label, lower case, no trailing dot; may begin with `*.`. Or an address, IPv6 in its short form without brackets. */
   | { name: string }
   /** What is wrong, and the next step. */
   | { refusal: string; hint: string };
@@ -30,6 +33,12 @@ const OWN_NAME = "use a name you own or one from a dynamic DNS provider (myhome.
 const refuse = (refusal: string, hint: string): CheckedName => ({ refusal, hint });
 
 export function checkName(text: string, policy: NamePolicy): CheckedName {
+  const address = policy.canBeAddress === true ? addressIn(text) : undefined;
+  if (address !== undefined) {
+    return policy.publicCa && isInsideAddress(address)
+      ? refuse("is a private address, which no public CA signs", "use a name you own, or set acme.ca: local")
+      : { name: address };
+  }
   const notAName = whyNoName(text);
   if (notAName !== undefined) return notAName;
 
@@ -54,6 +63,13 @@ export function checkName(text: string, policy: NamePolicy): CheckedName {
   const name = isWildcard ? `*.${base}` : base;
   if (name.length > MAX_NAME) return refuse(`is ${name.length} characters long`, `a name has at most ${MAX_NAME}`);
   return whyNotHere(base, policy) ?? { name };
+}
+
+/** The one spelling of an address (RFC 5952), or undefined. A zone (`%eth0`) means something on this machine alone. */
+export function addressIn(text: string): string | undefined {
+  const bare = text.replace(/^\[(.*)\]$/, "$1");
+  if (isIPv4(bare)) return bare;
+  return isIPv6(bare) && !bare.includes("%") ? new URL(`http://[${bare}]`).hostname.slice(1, -1) : undefined;
 }
 
 /** Things people write where a name belongs: URLs, ports, addresses. */

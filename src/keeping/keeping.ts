@@ -26,7 +26,7 @@ import { createDesk } from "./desk.ts";
 import { createDisabledNames } from "./disabled.ts";
 import { createGuardian } from "./guardian.ts";
 import { createGuests } from "./guests.ts";
-import { namesInFile, namesOf, ownNames } from "./names.ts";
+import { askableNames, namesInFile, namesOf, ownNames } from "./names.ts";
 import { ownListener } from "./own-handshake.ts";
 import { createObserving } from "./observing.ts";
 import { createReloading } from "./reloading.ts";
@@ -123,7 +123,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     notifier,
     rules: () => config.notify,
     certificates: () => desk.certificates(),
-    served: () => [...ownNames(config), ...guests.names()],
+    served: () => askableNames([...ownNames(config), ...guests.names()]),
     listener: () => ownListener(serving?.addresses().https ?? [], config.proxyProtocolFrom),
     bundle: (name) => bundles.load(name),
     restore: (bundle) => serving?.setBundle(bundle),

@@ -3,6 +3,7 @@
  * Owns: who needs a certificate of ours, who shows it on the https listener, and who is there in whatever way.
  * Never: knows what there is for a name.
  */
+import { isIP } from "node:net";
 import type { Config } from "../config/model.ts";
 import { tlsNames } from "./ports.ts";
 
@@ -25,3 +26,12 @@ export const namesInFile = (config: Config): Set<string> =>
     ...config.quarantined.map(({ name }) => name),
     ...config.sites.flatMap(({ name, names = [] }) => [name, ...names]),
   ]);
+
+/**
+ * Those that the guardian can ask our own listener for: of several addresses it would have to come to each, and they are
+ * not on this machine where a router translates.
+ */
+export function askableNames(names: readonly string[]): string[] {
+  const addresses = names.filter((name) => isIP(name) !== 0);
+  return addresses.length < 2 ? [...names] : names.filter((name) => isIP(name) === 0);
+}

@@ -4,7 +4,7 @@
  * Never: asks anything of a site, or believes its own eyes over the store.
  */
 import { X509Certificate } from "node:crypto";
-import { connect as connectTcp, isIPv6, type Socket } from "node:net";
+import { connect as connectTcp, isIP, isIPv6, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { Bound } from "../cluster/contract.ts";
 import { errorText } from "../core/errors.ts";
@@ -47,8 +47,8 @@ export async function checkServed(
   }
 }
 
-/** Some name that a wildcard covers. */
-const nameToAsk = (name: string): string => name.replace(/^\*\./, "gatehouse-check.");
+/** Some name that a wildcard covers; for an address none, since SNI has no place for one. */
+const nameToAsk = (name: string): string => (isIP(name) === 0 ? name.replace(/^\*\./, "gatehouse-check.") : "");
 
 const oneLine = (text: string): string => text.replaceAll("\n", ", ");
 

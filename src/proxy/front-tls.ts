@@ -4,18 +4,32 @@
  * Never: knows what is spoken inside.
  */
 import type { Socket } from "node:net";
-import { createSecureContext, createServer, type SecureContext, type TLSSocket } from "node:tls";
+import {
+  createSecureContext,
+  createServer,
+  type SecureContext,
+  type Server,
+  type TlsOptions,
+  type TLSSocket,
+} from "node:tls";
 import { tlsSettings } from "../core/tls-settings.ts";
 import type { Logger } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 
 export type ContextChoice = { context: SecureContext } | { refused: "unknown" | "pending" };
 
+export interface ServerCertificate {
+  keyPem: string;
+  certificatePem: string;
+}
+
 export interface TlsFrontOptions {
   chooseContext(serverName: string): ContextChoice | Promise<ContextChoice>;
   /** For a handshake that offers `acme-tls/1` and nothing else (RFC 8737): the CA's question, or a stranger's. */
   challengeCertificate(serverName: string): Promise<{ keyPem: string; certificatePem: string } | undefined>;
-  fallback: { keyPem: string; certificatePem: string };
+  fallback: ServerCertificate;
+  /** For a client that names nobody and came to this address; undefined: the fallback. Default: always that. */
+  addressCertificate?: ((localAddress: string) => ServerCertificate | undefined) | undefined;
   ticketKeys: Buffer;
   log: Logger;
   metrics: Metrics;
@@ -26,8 +40,11 @@ export interface TlsFrontOptions {
 }
 
 export interface TlsFront {
-  /** @param secured  the handshake is done */
-  accept(raw: Socket, secured: (socket: TLSSocket) => void): void;
+  /**
+   * @param localAddress  the one that the client came to
+   * @param secured  the handshake is done
+   */
+  accept(raw: Socket, localAddress: string, secured: (socket: TLSSocket) => void): void;
   setTicketKeys(keys: Buffer): void;
 }
 
@@ -44,6 +61,8 @@ const SILENT_HANDSHAKE_MS = 300_000;
 const SESSION_SECONDS = 86_400;
 /** RFC 6066 §3: a host name, and no host name is longer. */
 const MAX_SERVER_NAME = 253;
+/** A machine has a handful of addresses. */
+const MAX_BY_ADDRESS = 64;
 /** In our order of preference. */
 const OUR_PROTOCOLS = ["h2", "http/1.1"];
 const ACME_TLS = "acme-tls/1";
@@ -64,13 +83,10 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
   /** Connections in their handshake, by the peer's address and port: all that a TLSSocket tells of its connection. */
   const shaking = new Map<string, Handshake>();
 
-  const server = createServer({
-    key: options.fallback.keyPem,
-    cert: options.fallback.certificatePem,
+  const settings: TlsOptions = {
     ...tlsSettings,
     handshakeTimeout: SILENT_HANDSHAKE_MS,
     sessionTimeout: SESSION_SECONDS,
-    ticketKeys: options.ticketKeys,
     // A callback in place of a list, so that `acme-tls/1` is never offered to those who ask for anything else.
     ALPNCallback(this: TLSSocket, { protocols }: { protocols: string[] }): string | undefined {
       if (protocols.length === 1 && protocols[0] === ACME_TLS) {
@@ -99,7 +115,7 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
         settle(this, name, choice, done);
       }
     },
-  });
+  };
 
   function settle(
     socket: TLSSocket,
@@ -135,7 +151,7 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
     );
   }
 
-  server.on("secureConnection", (socket) => {
+  function secured(socket: TLSSocket): void {
     socket.on("error", () => {});
     const key = keyOf(socket);
     const entry = shaking.get(key);
@@ -154,15 +170,37 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
     shaking.delete(key);
     clearTimeout(entry.timer);
     entry.secured(socket);
-  });
-  // Not TLS at all, no common version, no common protocol, gone in the middle: everyday on an open port.
-  server.on("tlsClientError", (error: NodeJS.ErrnoException) => {
-    log.debug({ event: "tls.handshake_failed", code: (error.code ?? "").slice(0, 64) }, "TLS handshake failed");
-  });
-  server.on("error", () => {});
+  }
+
+  let { ticketKeys } = options;
+  function open({ keyPem, certificatePem }: ServerCertificate): Server {
+    const server = createServer({ ...settings, key: keyPem, cert: certificatePem, ticketKeys });
+    server.on("secureConnection", secured);
+    // Not TLS at all, no common version, no common protocol, gone in the middle: everyday on an open port.
+    server.on("tlsClientError", (error: NodeJS.ErrnoException) => {
+      log.debug({ event: "tls.handshake_failed", code: (error.code ?? "").slice(0, 64) }, "TLS handshake failed");
+    });
+    server.on("error", () => {});
+    return server;
+  }
+
+  const unnamed = open(options.fallback);
+  /** SNI holds no addresses, so a client of one names nobody: the address it came to decides. By certificate. */
+  const byAddress = new Map<string, Server>();
+  function serverAt(localAddress: string): Server {
+    const wanted = options.addressCertificate?.(localAddress);
+    if (wanted === undefined) return unnamed;
+    const known = byAddress.get(wanted.certificatePem);
+    if (known !== undefined) return known;
+    // Those of certificates that were renewed go with the rest: making one anew costs a third of a millisecond.
+    if (byAddress.size >= MAX_BY_ADDRESS) byAddress.clear();
+    const server = open(wanted);
+    byAddress.set(wanted.certificatePem, server);
+    return server;
+  }
 
   return {
-    accept(raw, secured) {
+    accept(raw, localAddress, whenSecured) {
       const key = keyOf(raw);
       // Node's own handshakeTimeout is an idle timer: a ClientHello dripped byte by byte kept it away for minutes.
       const late = (): void => {
@@ -170,7 +208,7 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
         raw.destroy();
       };
       const timer = setTimeout(late, options.handshakeMs());
-      const entry: Handshake = { raw, outcome: "failed", timer, secured };
+      const entry: Handshake = { raw, outcome: "failed", timer, secured: whenSecured };
       shaking.set(key, entry);
       raw.once("close", () => {
         clearTimeout(entry.timer);
@@ -178,10 +216,11 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
         shaking.delete(key);
         metrics.handshake("https", undefined, entry.outcome);
       });
-      server.emit("connection", raw);
+      serverAt(localAddress).emit("connection", raw);
     },
     setTicketKeys(keys) {
-      server.setTicketKeys(keys);
+      ticketKeys = keys;
+      for (const server of [unnamed, ...byAddress.values()]) server.setTicketKeys(keys);
     },
   };
 }

@@ -30,6 +30,8 @@ export interface FrontOptions {
   challengeCertificate?: (serverName: string) => Promise<{ keyPem: string; certificatePem: string } | undefined>;
   /** The neutral certificate for clients without SNI. */
   fallback: { keyPem: string; certificatePem: string };
+  /** What they get instead at this address of ours, where a site is one. */
+  addressCertificate?: ((localAddress: string) => { keyPem: string; certificatePem: string } | undefined) | undefined;
   /** 48 bytes, shared by all workers. */
   ticketKeys: Buffer;
   /** Key authorization for a token on port 80, or undefined. */
@@ -96,6 +98,7 @@ export function createFront(options: FrontOptions): Front {
     chooseContext: options.chooseContext,
     challengeCertificate: options.challengeCertificate ?? (async () => undefined),
     fallback: options.fallback,
+    addressCertificate: options.addressCertificate,
     ticketKeys: options.ticketKeys,
     handshakeMs: () => context.limits().handshakeMs,
     late: (raw) => context.limitReached("handshake_time", plainAddress(raw.remoteAddress ?? "")),
@@ -174,7 +177,7 @@ export function createFront(options: FrontOptions): Front {
       return;
     }
     const endTls = (): void =>
-      tls.accept(socket, (secure) => {
+      tls.accept(socket, client.destinationAddress, (secure) => {
         seat.secured();
         awaitFirstByte(secure, socket, address);
         const facts = { ...factsOf(client, "https"), ...tlsFactsOf(secure), seat };

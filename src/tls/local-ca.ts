@@ -9,6 +9,7 @@
  * are known, and every new domain would ask each device in the house to trust a new root.
  */
 import { X509Certificate, createPrivateKey, createPublicKey, webcrypto } from "node:crypto";
+import { isIP } from "node:net";
 import * as x509 from "@peculiar/x509";
 import { GatehouseError } from "../core/errors.ts";
 import { type Clock, systemClock } from "../core/time.ts";
@@ -85,7 +86,7 @@ async function issue(root: Root, name: string, names: readonly string[], now: nu
     extensions: [
       // RFC 5280 §4.2.1.6: critical where it is all there is.
       new x509.SubjectAlternativeNameExtension(
-        names.map((value) => ({ type: "dns" as const, value })),
+        names.map((value) => ({ type: isIP(value) === 0 ? ("dns" as const) : ("ip" as const), value })),
         !hasSubject,
       ),
       new x509.BasicConstraintsExtension(false, undefined, true),

@@ -21,7 +21,7 @@ export function createRouteTable(sites: readonly SiteConfig[]): RouteTable {
   for (const site of sites) {
     for (const name of [site.name, ...(site.names ?? [])]) {
       if (name.startsWith("*.")) wildcards.set(name.slice(2), site);
-      else exact.set(name, site);
+      else exact.set(isIPv6(name) ? `[${name}]` : name, site);
     }
     routes.set(
       site,
@@ -85,8 +85,9 @@ export function splitAuthority(authority: string): { host: string; port: number 
   const port = digits === "" ? undefined : Number(digits);
   if (name.startsWith("[")) {
     const inside = name.slice(1, -1);
+    // One address has many spellings, and a site only one.
     return name.endsWith("]") && isIPv6(inside) && !inside.includes("%")
-      ? { host: name.toLowerCase(), port }
+      ? { host: new URL(`http://${name}`).hostname, port }
       : undefined;
   }
   if (!NAME.test(name)) return undefined;
