@@ -66,7 +66,7 @@ export function checkName(text: string, policy: NamePolicy): CheckedName {
 }
 
 /** The one spelling of an address (RFC 5952), or undefined. A zone (`%eth0`) means something on this machine alone. */
-export function addressIn(text: string): string | undefined {
+function addressIn(text: string): string | undefined {
   const bare = text.replace(/^\[(.*)\]$/, "$1");
   if (isIPv4(bare)) return bare;
   return isIPv6(bare) && !bare.includes("%") ? new URL(`http://[${bare}]`).hostname.slice(1, -1) : undefined;

@@ -3,6 +3,7 @@
  * Owns: the list of checks, a deadline for each, and the words for a check that could not be made.
  * Never: changes anything, here or in the router or in DNS.
  */
+import { isIP } from "node:net";
 import { randomBytes } from "node:crypto";
 import type { CertificateStatus } from "../acme/certificate-status.ts";
 import type { Config } from "../config/model.ts";
@@ -66,7 +67,17 @@ export async function lookAtEverything(around: Surroundings): Promise<Report> {
     ["gateway", () => lookAtGateway(home)],
     ["router", () => lookAtRouter(config, running?.router, reached)],
     ["public-address", () => lookAtPublic(seen)],
-    ["dns", (bound) => lookAtNames(config, names, seen, bound)],
+    // An address is not in DNS.
+    [
+      "dns",
+      (bound) =>
+        lookAtNames(
+          config,
+          names.filter((name) => isIP(name) === 0),
+          seen,
+          bound,
+        ),
+    ],
     ["loopback", (bound) => lookAtLoopback({ sites, home, seen, running, signal: bound })],
     ["outside", () => outsideNotes(config)],
   ];

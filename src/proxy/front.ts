@@ -12,7 +12,7 @@ import { createConnectionBounds, type Seat } from "./front-bounds.ts";
 import { checkOpenFiles } from "./front-files.ts";
 import { createListeners, type ListenerKind } from "./front-listen.ts";
 import { readProxiedClient, readServerName } from "./front-peek.ts";
-import { type ContextChoice, createTlsFront } from "./front-tls.ts";
+import { type ContextChoice, createTlsFront, type TlsFrontOptions } from "./front-tls.ts";
 import type { ConnectionFacts } from "./lanes/check-request.ts";
 import { createCompatLane } from "./lanes/compat.ts";
 import { createFastLane } from "./lanes/fast.ts";
@@ -22,7 +22,7 @@ import { createPlainLane } from "./plain.ts";
 import { plainAddress } from "../core/networks.ts";
 import type { PassthroughSite } from "./rules/policy.ts";
 
-export interface FrontOptions {
+export interface FrontOptions extends Pick<TlsFrontOptions, "addressCertificate"> {
   context: LaneContext;
   /** A prepared context, or why there is none. A promise only where it has to be read first; never for a CA. */
   chooseContext(serverName: string): ContextChoice | Promise<ContextChoice>;
@@ -30,8 +30,6 @@ export interface FrontOptions {
   challengeCertificate?: (serverName: string) => Promise<{ keyPem: string; certificatePem: string } | undefined>;
   /** The neutral certificate for clients without SNI. */
   fallback: { keyPem: string; certificatePem: string };
-  /** What they get instead at this address of ours, where a site is one. */
-  addressCertificate?: ((localAddress: string) => { keyPem: string; certificatePem: string } | undefined) | undefined;
   /** 48 bytes, shared by all workers. */
   ticketKeys: Buffer;
   /** Key authorization for a token on port 80, or undefined. */
