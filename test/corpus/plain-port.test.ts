@@ -64,3 +64,46 @@ test("each attack on the plain port has its pinned outcome and reaches no target
   }
   assert.equal(target.connections(), 0);
 });
+
+test("T10 a case that reaches the plain port byte by byte has the same outcome as in one piece", async (t) => {
+  const { httpPort: port } = await startFront(t, [
+    siteConfig("a.test", targetConfig(1)),
+    siteConfig("b.test", targetConfig(1)),
+  ]);
+  // Long ones would only be slow; the parser's states are all in the short ones.
+  const short = cases.filter(({ bytes }) => bytes.length < 300);
+  assert.ok(short.length > 100);
+  await Promise.all(
+    short.map(async (one) => {
+      const expected = outcomes[one.id] ?? [];
+      const client = rawClient(t, port);
+      const statuses = () => parseAnswers(client.received(), methodsOf(one)).map(({ status }) => status);
+      for (const byte of bytesOf(one)) {
+        if (client.isClosed()) break;
+        await new Promise<void>((resolve) => client.socket.write(Buffer.of(byte), () => setImmediate(resolve)));
+      }
+      await client.until(`${one.id} ${one.title}`, (_, isClosed) =>
+        expected.at(-1) === "closed" ? isClosed : statuses().length >= expected.length - 1,
+      );
+      // A reset may overtake the answer of somebody who writes on behind the end (RFC 9112 §9.6).
+      const told = client.socket.errored === null ? expected.slice(0, -1) : expected.slice(0, statuses().length);
+      assert.deepEqual(statuses(), told, `${one.id} ${one.title}`);
+      client.socket.destroy();
+    }),
+  );
+});
+
+test("T11 what follows a refusal on the plain port is not answered", async (t) => {
+  const { httpPort: port } = await startFront(t, [
+    siteConfig("a.test", targetConfig(1)),
+    siteConfig("b.test", targetConfig(1)),
+  ]);
+  const refused = cases.filter(({ id }) => outcomes[id]?.at(-1) === "closed");
+  assert.ok(refused.length > 50);
+  for (const one of refused) {
+    const client = rawClient(t, port);
+    client.send(Buffer.concat([bytesOf(one), Buffer.from("GET /behind HTTP/1.1\r\nHost: a.test\r\n\r\n")]));
+    await client.closed();
+    assert.doesNotMatch(client.received(), /location: https:\/\/a\.test\/behind/i, one.id);
+  }
+});

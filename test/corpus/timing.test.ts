@@ -3,47 +3,16 @@
  * T11 are in http1.test.ts, T08 is D23 there and in front.test.ts, T05 in upgrade.test.ts, T13 to T20 in h2.test.ts.)
  */
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { type AddressInfo, createServer, type Socket } from "node:net";
-import { test, type TestContext } from "node:test";
+import { test } from "node:test";
 import type { SiteConfig } from "../../src/config/model.ts";
 import { eventually } from "../support/eventually.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
+import { startRawTarget } from "../support/raw-target.ts";
 import { startRecordingTarget } from "../support/recording-target.ts";
 import { lanes } from "./http1-lanes.ts";
 
 const SMUGGLED = "GET /SMUG HTTP/1.1\r\nHost: a.test\r\n\r\n";
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-interface RawTarget {
-  port: number;
-  /** Everything each connection was sent, in the order of their coming. */
-  heard: string[];
-  openConnections(): number;
-}
-
-/** A target that may answer at any byte; `say` is called after each piece. */
-async function startRawTarget(t: TestContext, say: (heard: string, socket: Socket) => void): Promise<RawTarget> {
-  const open = new Set<Socket>();
-  const heard: string[] = [];
-  const server = createServer((socket) => {
-    open.add(socket);
-    const at = heard.push("") - 1;
-    socket.on("error", () => {});
-    socket.on("close", () => open.delete(socket));
-    socket.on("data", (chunk: Buffer) => {
-      heard[at] += chunk.toString("latin1");
-      say(heard[at] ?? "", socket);
-    });
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.after(() => {
-    for (const socket of open) socket.destroy();
-    server.close();
-  });
-  return { port: (server.address() as AddressInfo).port, heard, openConnections: () => open.size };
-}
 
 const site = (port: number, changes: Partial<SiteConfig> = {}): SiteConfig[] => [
   siteConfig("a.test", targetConfig(port), changes),

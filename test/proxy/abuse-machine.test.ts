@@ -17,7 +17,7 @@ import type { StatusReport } from "../../src/admin/actions.ts";
 import { eventually } from "../support/eventually.ts";
 import { configText, runCli, startGatehouse, temporaryFolder } from "../support/gatehouse.ts";
 import { assertServed, knock, NAME, startSiege } from "../support/siege.ts";
-import { startTarget } from "../support/target.ts";
+import { freePort, startTarget } from "../support/target.ts";
 
 const MEMORY = 150_000_000;
 const PATIENCE_MS = 30_000;
@@ -213,5 +213,39 @@ test(
     for (let count = 0; count < 10; count++) assert.equal(await visitOnce(gatehouse.httpsPort), "200 ok");
     await gatehouse.line("worker.serving", (line) => !workers.some(({ pid }) => pid === line["worker"]));
     for (let count = 0; count < 10; count++) assert.equal(await visitOnce(gatehouse.httpsPort), "200 ok");
+  },
+);
+
+test(
+  "S36 a site that leads back to Gatehouse ends within its bounds, and the others are served",
+  { timeout: 170_000 },
+  async (t) => {
+    const honest = await startTarget(t, (_, res) => res.end("ok"));
+    const folder = await temporaryFolder(t);
+    // The mistake can only be made where the port is known before.
+    const port = await freePort();
+    const config = (loops: boolean): string => `listen: { https: "127.0.0.1:${port}", http: "127.0.0.1:0" }
+state: ${join(folder, "state")}
+admin: ${join(folder, "a.sock")}
+acme: { ca: local }
+sites:
+  ${NAME}: 127.0.0.1:${honest.port}
+  loop.localhost: ${loops ? `{ to: "https://127.0.0.1:${port}", upstreamTls: { verify: false, serverName: loop.localhost }, timeouts: { connect: 1s, firstByte: 2s } }` : "demo"}
+`;
+    const gatehouse = await startGatehouse(t, { folder, config: config(true) });
+    await gatehouse.line("certificate.issued", (line) => line["name"] === "loop.localhost");
+    const before = await gatehouse.openFiles();
+    const client = await knock(t, { port, isTls: true, name: "loop.localhost" });
+    client.send("GET / HTTP/1.1\r\nHost: loop.localhost\r\nConnection: close\r\n\r\n");
+    await eventually("it is told", () => client.received().includes("\r\n\r\n"), 120_000);
+    assert.match(client.received(), /^HTTP\/1\.1 5\d\d /);
+    assert.equal(await visitOnce(port), "200 ok");
+    let open = await gatehouse.openFiles();
+    const deadline = performance.now() + 60_000;
+    while (open > before + 2 * 64) {
+      assert.ok(performance.now() < deadline, `${open} files are open, ${before} before`);
+      await wait(100);
+      open = await gatehouse.openFiles();
+    }
   },
 );

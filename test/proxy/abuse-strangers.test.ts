@@ -4,16 +4,19 @@
  */
 import assert from "node:assert/strict";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
 import { eventually } from "../support/eventually.ts";
 import { startFront } from "../support/front-home.ts";
+import { temporaryFolder } from "../support/gatehouse.ts";
 import { FRAME, RawH2, request } from "../support/h2-raw.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
+import { needs, runProgram } from "../support/programs.ts";
 import { parseAnswers, rawClient } from "../support/raw-client.ts";
 import { assertServed, type Attacker, knock, NAME, startSiege } from "../support/siege.ts";
 import { startTarget } from "../support/target.ts";
@@ -392,3 +395,38 @@ test(
     assert.ok((await siege.metric("nodejs_eventloop_lag_seconds")) >= 0, "the loop's delay is there to be watched");
   },
 );
+
+test(
+  "S47 no early data is offered: what is sent in the first flight could be sent again by anybody",
+  { skip: needs("openssl") },
+  async (t) => {
+    const { port } = await startTarget(t, (_, res) => res.end("ok"));
+    const home = await startFront(t, [siteConfig("a.test", targetConfig(port))]);
+    const folder = await temporaryFolder(t);
+    const session = join(folder, "session.pem");
+    const server = ["-connect", `127.0.0.1:${home.httpsPort}`, "-servername", "a.test", "-tls1_3"];
+    const input = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    await runProgram("openssl", ["s_client", ...server, "-sess_out", session, "-ign_eof"], { input });
+    const { stdout } = await runProgram("openssl", ["sess_id", "-in", session, "-noout", "-text"]);
+    assert.match(stdout, /Max Early Data: 0/);
+  },
+);
+
+/** Each may be called where it is, because nobody is served then. */
+const SYNCHRONOUS: Record<string, string> = {
+  "observe/line-sink.ts": "the last lines, when the process ends",
+  "tls/pkcs12.ts": "a few random bytes, for a person who exports a certificate",
+};
+
+test("S49 nothing waits for the disk or for a key: no call of the serving rooms is synchronous", () => {
+  const src = new URL("../../src/", import.meta.url);
+  const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
+  let looked = 0;
+  for (const file of files) {
+    if (!/^(?:proxy|forward|tls|observe|cluster|core|serving)\b/.test(file) || file in SYNCHRONOUS) continue;
+    looked++;
+    const call = /\b[a-z]\w*Sync\(/.exec(readFileSync(new URL(file, src), "utf8"))?.[0];
+    assert.equal(call, undefined, `src/${file}`);
+  }
+  assert.ok(looked > 100);
+});

@@ -4,9 +4,12 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import type { IncomingMessage } from "node:http";
+import { request } from "node:https";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
 import { assertServed, knock, NAME, startSiege } from "../support/siege.ts";
 import { startTarget } from "../support/target.ts";
 
@@ -162,4 +165,37 @@ test("what a client writes stays one line of the log, short and without control 
     assert.doesNotMatch(line, /c2VjcmV0/);
   }
   assert.equal(gatehouse.lines.filter(({ event }) => event === "forged").length, 0);
+});
+
+test("S25 S26 what is compressed goes through as it is, and nothing is compressed on the way", async (t) => {
+  // Ten megabytes once it is unpacked, which happens nowhere here.
+  const bomb = gzipSync(Buffer.alloc(10_000_000));
+  const plain = "compressible ".repeat(10_000);
+  const target = await startTarget(t, (req, res) => {
+    if (req.url === "/bomb") res.setHeader("content-encoding", "gzip").end(bomb);
+    else res.end(plain);
+  });
+  const siege = await startSiege(t, `sites: { ${NAME}: "127.0.0.1:${target.port}" }\n`);
+  const before = await siege.gatehouse.rss();
+  for (const [path, bytes, encoding] of [
+    ["/bomb", bomb, "gzip"],
+    ["/plain", Buffer.from(plain), undefined],
+  ] as const) {
+    const req = request({
+      port: siege.gatehouse.httpsPort,
+      host: "127.0.0.1",
+      servername: NAME,
+      path,
+      headers: { host: NAME, "accept-encoding": "gzip, br, zstd" },
+      rejectUnauthorized: false,
+      agent: false,
+    });
+    req.end();
+    const [res] = (await once(req, "response")) as [IncomingMessage];
+    const pieces: Buffer[] = [];
+    for await (const piece of res) pieces.push(piece as Buffer);
+    assert.equal(res.headers["content-encoding"], encoding);
+    assert.ok(Buffer.concat(pieces).equals(bytes), path);
+  }
+  assert.ok((await siege.gatehouse.rss()) - before < MEMORY);
 });

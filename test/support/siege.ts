@@ -102,12 +102,14 @@ export interface Knock {
   from?: string;
   /** Speak TLS and wait for its end. */
   isTls?: boolean;
+  /** Host name to ask for in it. */
+  name?: string;
 }
 
 /** How much of what came is kept. */
 const MAX_KEPT = 65_536;
 
-export async function knock(t: TestContext, { port, from, isTls = false }: Knock): Promise<Attacker> {
+export async function knock(t: TestContext, { port, from, isTls = false, name = NAME }: Knock): Promise<Attacker> {
   const raw = connectTcp({
     port,
     host: "127.0.0.1",
@@ -117,7 +119,7 @@ export async function knock(t: TestContext, { port, from, isTls = false }: Knock
   raw.on("error", () => {});
   t.after(() => raw.destroy());
   const socket = isTls
-    ? connectTls({ socket: raw, servername: NAME, rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] })
+    ? connectTls({ socket: raw, servername: name, rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] })
     : raw;
   socket.on("error", () => {});
   let received = "";

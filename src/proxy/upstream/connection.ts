@@ -29,6 +29,7 @@ const MAX_FIELDS = 200;
 /** A 1xx costs nothing to send; past this many the target plays a game. */
 const MAX_INFORMATIONAL = 8;
 
+const LF = 0x0a;
 const NOTHING: Buffer = Buffer.alloc(0);
 
 export class UpstreamConnection implements ChunkTaker {
@@ -146,11 +147,11 @@ export class UpstreamConnection implements ChunkTaker {
     const headBytes = call.request.answerHeadSize;
     const all = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes]);
     const isHead = call.request.method === "HEAD";
-    // A head that trickles in is looked at again only when its end has come, or it is too long, or it is no head at all.
+    // A head that trickles in is looked at again with each of its lines (200 at most), or when it is too long.
     let from = 0;
     for (;;) {
       const isMore = this.#held.length > 0 && from === 0 && all.length <= headBytes;
-      if (isMore && all.indexOf("\r\n\r\n", Math.max(0, this.#held.length - 3), "latin1") < 0) {
+      if (isMore && bytes.indexOf(LF) < 0) {
         this.#held = all;
         return -1;
       }
