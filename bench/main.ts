@@ -7,6 +7,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hasProgram } from "../test/support/programs.ts";
 import { type Contestant, runScenario } from "./contest.ts";
+import { forwardRivals } from "./forward.ts";
 import { prepareField } from "./ground.ts";
 import { hostRivals } from "./hosts.ts";
 import { type BenchOptions, HELP, readOptions } from "./options.ts";
@@ -55,11 +56,13 @@ async function run(options: BenchOptions): Promise<BenchResult> {
       ...(options.base === undefined ? [] : [gatehouse({ name: "base", entry: options.base, bundle })]),
       ...others,
     ];
-    const rivals = wanted.filter(({ name, needs }) => {
-      if (needs === undefined || hasProgram(needs.program)) return true;
-      missing.push({ rival: name, reason: `needs ${needs.debianPackage}` });
-      return false;
-    });
+    const present = (all: readonly Rival[], absent: ScenarioResult["skipped"]): Rival[] =>
+      all.filter(({ name, needs }) => {
+        if (needs === undefined || hasProgram(needs.program)) return true;
+        absent.push({ rival: name, reason: `needs ${needs.debianPackage}` });
+        return false;
+      });
+    const rivals = present(wanted, missing);
     const lasting: Contestant[] = [];
     if (scenarios.some((scenario) => scenario.isFreshEachRound !== true)) {
       for (const rival of rivals) {
@@ -68,7 +71,11 @@ async function run(options: BenchOptions): Promise<BenchResult> {
         lasting.push({ rival, running });
       }
     }
-    const contestants = (scenario: Scenario): Contestant[] => {
+    const contestants = (scenario: Scenario, absent: ScenarioResult["skipped"]): Contestant[] => {
+      if (scenario.contest === "forward") {
+        const forwarders = forwardRivals({ entry, base: options.base, bundle });
+        return present(forwarders, absent).map((rival) => ({ rival, running: undefined }));
+      }
       if (scenario.contest === "hosts") {
         return hostRivals({ entry, bundle, isSmoke: options.isSmoke }).map((rival) => ({ rival, running: undefined }));
       }
@@ -77,7 +84,7 @@ async function run(options: BenchOptions): Promise<BenchResult> {
     const results: ScenarioResult[] = [];
     for (const scenario of scenarios) {
       const absent = scenario.contest === undefined ? missing : [];
-      const result = await runScenario(scenario, contestants(scenario), absent, options, field);
+      const result = await runScenario(scenario, contestants(scenario, absent), absent, options, field);
       results.push(result);
       process.stdout.write(`${tableOf(result)}\n\n`);
     }

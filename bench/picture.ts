@@ -23,6 +23,7 @@ const TITLES: Readonly<Record<string, string>> = {
   "handshake-full": "Full TLS handshake",
   "handshake-resumed": "Resumed TLS handshake",
   websocket: "WebSocket message and echo",
+  forward: "Forwarded TCP port, both directions",
   idle: "Idle TLS connection",
 };
 

@@ -3,6 +3,7 @@
  * Owns: the scenarios as data: question, how it is measured, unit of cost, and what Gatehouse aims at.
  * Never: measures.
  */
+import { forwardCost } from "./forward.ts";
 import { hostsCost, TEN_HOSTS } from "./hosts.ts";
 import { idleMemory } from "./idle.ts";
 import { h2load } from "./loads/h2load.ts";
@@ -23,8 +24,8 @@ export interface Scenario {
   aims?: Readonly<Record<string, number>>;
   /** Each round starts its own process instead of going on with the one that served the scenarios before. */
   isFreshEachRound?: boolean;
-  /** Gatehouse with many hosts against Gatehouse with ten, instead of the usual rivals. */
-  contest?: "hosts";
+  /** Others than the usual rivals: Gatehouse with ten hosts; those who forward ports. */
+  contest?: "hosts" | "forward";
 }
 
 const EACH: Unit = { perSecond: 1e6, of: (result: LoadResult) => result.done };
@@ -119,6 +120,16 @@ export const SCENARIOS: readonly Scenario[] = [
     unit: "µs/echo",
     measure: costOf(websocketEcho({ connections: 32, bytes: 128 }), EACH, 320),
     aims: { nginx: 1.3 },
+  },
+  {
+    name: "forward",
+    question: "What does a GB through a forwarded TCP port cost, the mean of both directions?",
+    unit: "ms/GB",
+    measure: forwardCost(),
+    // 0.8 of socat's throughput and half of HAProxy's, said as cost.
+    aims: { socat: 1.25, haproxy: 2 },
+    isFreshEachRound: true,
+    contest: "forward",
   },
   {
     name: "idle",

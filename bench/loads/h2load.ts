@@ -12,6 +12,8 @@ import { type Amount, type Front, latencyOf, type Load } from "./load.ts";
 export interface H2loadOptions {
   protocol: "h1" | "h2";
   connections: number;
+  /** Without TLS. */
+  isPlain?: boolean;
   /** Requests in flight per connection; HTTP/1.1 has one. */
   streams?: number;
   /** Asked for in turn by each connection. */
@@ -82,8 +84,9 @@ function words(options: H2loadOptions, front: Front, amount: Amount): string[] {
   if (perSecond !== undefined) list.push(`--rps=${perSecond / clients}`);
   if (uploadBytes !== undefined) list.push(`--data=${uploadFile(front.folder, uploadBytes)}`);
   for (const header of BROWSER) list.push("-H", header);
+  const scheme = options.isPlain === true ? "http" : "https";
   const uris = join(front.folder, "h2load.uris");
-  writeFileSync(uris, options.paths.map((path) => `https://${front.host}:${front.port}${path}\n`).join(""));
+  writeFileSync(uris, options.paths.map((path) => `${scheme}://${front.host}:${front.port}${path}\n`).join(""));
   list.push("-i", uris);
   return list;
 }

@@ -19,6 +19,8 @@ export interface GatehouseOptions {
   sites?: readonly string[];
   /** Default: a folder of its own. */
   state?: string;
+  /** Further lines of the configuration. */
+  more?: string;
 }
 
 interface Ready {
@@ -27,7 +29,7 @@ interface Ready {
   https: { port: number }[];
 }
 
-export function gatehouse({ name, entry, bundle, sites = [], ...options }: GatehouseOptions): Rival {
+export function gatehouse({ name, entry, bundle, sites = [], more = "", ...options }: GatehouseOptions): Rival {
   return {
     name,
     speaksH2: true,
@@ -35,7 +37,7 @@ export function gatehouse({ name, entry, bundle, sites = [], ...options }: Gateh
       const state = options.state ?? join(ground.folder, "state");
       await saveBundles(state, [bundle]);
       const configFile = join(ground.folder, "gatehouse.yaml");
-      writeFileSync(configFile, configuration(ground, state, [ground.host, ...sites]));
+      writeFileSync(configFile, configuration(ground, state, [ground.host, ...sites]) + more);
       return launch(name, entry, configFile, ground);
     },
   };

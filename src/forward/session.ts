@@ -11,8 +11,9 @@ import { proxyHeader, type ProxyEndpoints } from "../core/proxy-protocol.ts";
 import type { YoungGarbage } from "../core/young-garbage.ts";
 import type { Logger } from "../observe/log.ts";
 import type { PortTraffic } from "./port.ts";
+import { createPieceReader } from "./piece-reader.ts";
 import { cutOff, splice } from "./splice.ts";
-import { createTargetReader } from "./target-reader.ts";
+
 import { literalRefusal, lookupFor } from "./target.ts";
 
 /** Milliseconds for TCP to the target, name lookup included. */
@@ -107,8 +108,8 @@ export function beginSession(raw: Socket, endpoints: ProxyEndpoints, way: Way, t
         failed(client, refusal);
         return;
       }
-      const reader = createTargetReader();
-      const socket = connect({ ...dialOptions(way), onread: reader.onread });
+      const readers = { client: createPieceReader(tools.garbage), target: createPieceReader(tools.garbage) };
+      const socket = connect({ ...dialOptions(way), onread: readers.target.onread });
       target = socket;
       const slow = setTimeout(() => {
         socket.destroy(new Error(`no connection within ${CONNECT_MS / 1000} s`));
@@ -122,13 +123,12 @@ export function beginSession(raw: Socket, endpoints: ProxyEndpoints, way: Way, t
         traffic.target = { ok: true, at: Date.now(), error: undefined };
         outcome = "open";
         if (way.proxyProtocol !== undefined) socket.write(proxyHeader(way.proxyProtocol, endpoints));
-        splice(client, socket, reader, {
+        splice(client, socket, readers, {
           idleMs: way.idleMs,
           moved(direction, bytes) {
             if (direction === "in") {
               bytesIn += bytes;
               traffic.bytesIn += bytes;
-              tools.garbage.grew(bytes);
             } else {
               bytesOut += bytes;
               traffic.bytesOut += bytes;

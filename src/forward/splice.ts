@@ -5,7 +5,7 @@
  */
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import type { TargetReader } from "./target-reader.ts";
+import type { PieceReader } from "./piece-reader.ts";
 
 export type SpliceEnd = "closed" | "idle" | "error" | "stopped";
 
@@ -31,7 +31,7 @@ export interface Splice {
 export function splice(
   client: Socket | TLSSocket,
   target: Socket,
-  reader: TargetReader,
+  readers: { client: PieceReader; target: PieceReader },
   options: SpliceOptions,
 ): Splice {
   let touchedAt = performance.now();
@@ -71,22 +71,22 @@ export function splice(
     });
   }
 
-  carry(client, target);
-  client.on("data", (piece: Buffer) => {
-    touchedAt = performance.now();
-    options.moved("in", piece.length);
-    if (!target.write(piece)) client.pause();
-  });
-  carry(target, client);
-  reader.to(
-    (piece) => {
-      touchedAt = performance.now();
-      options.moved("out", piece.length);
-      return client.write(piece);
-    },
-    // Written at once, the kernel has a copy. What waits, and what TLS has taken, may still be looked at.
-    () => client.writableLength > 0 || client instanceof TLSSocket,
-  );
+  function carryAll(direction: "in" | "out", from: Socket, to: Socket, reader: PieceReader): void {
+    carry(from, to);
+    reader.to(
+      (piece) => {
+        touchedAt = performance.now();
+        options.moved(direction, piece.length);
+        return to.write(piece);
+      },
+      // Written at once, the kernel has a copy. What waits, and what TLS has taken, may still be looked at.
+      () => to.writableLength > 0 || to instanceof TLSSocket,
+    );
+  }
+
+  carryAll("in", client, target, readers.client);
+  carryAll("out", target, client, readers.target);
+  readers.client.accept(client);
   client.resume();
   target.resume();
   return { stop: () => end("stopped") };

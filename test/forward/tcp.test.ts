@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { createContexts } from "../../src/tls/contexts.ts";
@@ -38,6 +38,76 @@ test("a server that speaks first is heard before the client says a word", async 
   const { port } = await startForwards(t, [portConfig(target)]);
   const client = await connectTo(t, port());
   assert.equal((await readAll(client)).toString(), "SSH-2.0-test\r\n");
+});
+
+for (const [over, tls] of [
+  ["plain TCP", undefined],
+  ["TLS that ends at the port", "burst.test-name.org"],
+] as const) {
+  test(`over ${over}, bytes stay whole while either side reads in bursts`, async (t) => {
+    const [up, down] = [randomBytes(15_000_000), randomBytes(15_000_000)];
+    const target = await startTcpTarget(t, (socket) => {
+      socket.write(down);
+      void inBursts(socket).then((received) => socket.end(digest(received)));
+    });
+    const ca = await makeCa();
+    const contexts = createContexts({ bundles: [await ca.issueBundle({ names: ["burst.test-name.org"] })] });
+    const home = await startForwards(t, [portConfig(target, { tls })], { contextFor: (name) => contexts.find(name) });
+    const where = { port: home.port(), host: "127.0.0.1" };
+    const client = tls === undefined ? connect(where) : connectTls({ ...where, ca: ca.caPem, servername: tls });
+    client.on("error", () => {});
+    t.after(() => client.destroy());
+    await once(client, tls === undefined ? "connect" : "secureConnect");
+    client.end(up);
+    const answer = await inBursts(client);
+    assert.equal(digest(answer.subarray(0, down.length)), digest(down));
+    assert.equal(answer.subarray(down.length).toString(), digest(up));
+  });
+}
+
+/** Reads some, rests a moment, reads on: what was sent has to wait in between, and must not change. */
+async function inBursts(socket: Socket): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  let burst = 0;
+  socket.on("data", (piece: Buffer) => {
+    pieces.push(piece);
+    burst += piece.length;
+    if (burst < 1_234_567) return;
+    burst = 0;
+    socket.pause();
+    setTimeout(() => socket.resume(), 3);
+  });
+  await once(socket, "end");
+  return Buffer.concat(pieces);
+}
+
+test("a slow target holds the client back instead of filling memory", async (t) => {
+  const target = await startTcpTarget(t, (socket) => socket.pause());
+  const { port, forwards } = await startForwards(t, [portConfig(target)]);
+  const client = await connectTo(t, port());
+  const piece = Buffer.alloc(65_536);
+  let isFull = false;
+  const push = (): void => {
+    while (!isFull) isFull = !client.write(piece);
+    client.once("drain", () => {
+      isFull = false;
+      push();
+    });
+  };
+  push();
+  const taken = (): number => forwards.report()[0]?.bytesIn ?? 0;
+  let before = -1;
+  let stillSince = performance.now();
+  await eventually(
+    "the client waits",
+    () => {
+      if (taken() !== before) stillSince = performance.now();
+      before = taken();
+      return before > 0 && isFull && performance.now() - stillSince > 300;
+    },
+    30_000,
+  );
+  assert.ok(taken() < 100_000_000, `${taken()} bytes were taken from the client`);
 });
 
 test("a slow reader holds the sender back instead of filling memory", async (t) => {

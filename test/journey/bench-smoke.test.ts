@@ -37,6 +37,8 @@ test(
       const seen = [...rivals.map((rival) => rival.name), ...skipped.map(({ rival }) => rival)];
       if (name === "hosts") {
         assert.deepEqual(seen, ["gatehouse", "ten hosts"]);
+      } else if (name === "forward") {
+        assert.deepEqual(seen.toSorted(), ["gatehouse", "haproxy", "socat"]);
       } else {
         assert.deepEqual(seen.toSorted(), ["caddy", "gatehouse", "haproxy", "http-proxy", "nginx"], name);
         for (const program of ["nginx", "haproxy", "caddy"].filter((one) => !hasProgram(one))) {
@@ -47,7 +49,7 @@ test(
       for (const { name: rival, version, rounds, median } of rivals) {
         assert.match(version, /^\d+\.\d+/, rival);
         assert.equal(rounds.length, 1);
-        assert.ok(median.done > 0 && median.perSecond > 0 && median.memoryBytes > 1_000_000, `${name} ${rival}`);
+        assert.ok(median.done > 0 && median.perSecond > 0 && median.memoryBytes > 100_000, `${name} ${rival}`);
         assert.equal(median.failed, 0, `${name} ${rival}`);
         const { p50, p99, p999, max } = median.latencyMs;
         assert.ok(p50 > 0 && p50 <= p99 && p99 <= p999 && p999 <= max, `${name} ${rival}`);

@@ -5,52 +5,33 @@
  *
  * Node makes an ArrayBuffer for each record that TLS decrypts, with what V8 does to keep count of it and to collect it: a
  * tenth of a small request, a quarter of an upload (docs/performance.md). `onread` would spare it, but is an option of
- * `connect` alone; so an accepted socket is given here what `net.Socket` gives itself for that option. Where a Node keeps
- * these things elsewhere, 'data' events do the same for more.
+ * `connect` alone (core/read-into); where a Node has changed there, 'data' events do the same for more.
  */
-import { Socket } from "node:net";
+import type { Socket } from "node:net";
+import { findReadingNames, readInto } from "../../core/read-into.ts";
 
 /** A TLS record holds 16 KiB at most (RFC 8446 §5.1), and Node hands over one at a time. */
 const BUFFER_BYTES = 65_536;
 /** Kept pieces lie side by side in these: sixteen full records in one ArrayBuffer. */
 const SLAB_BYTES = 262_144;
 
-interface Handle {
-  useUserBuffer?: (buffer: Uint8Array) => void;
-}
-
-type Inner = Socket & { _handle?: Handle | null } & Record<symbol, unknown>;
-
-interface Names {
-  buffer: symbol;
-  callback: symbol;
-  generator: symbol;
-}
+type Inner = Socket & Record<symbol, unknown>;
 
 export class SharedReading {
   readonly #buffer: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
-  readonly #names = findNames();
+  readonly #names = findReadingNames();
   #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_BYTES);
   #used = 0;
 
   /** @param take  is given what comes; it holds during the call, unless it is kept */
   start(socket: Socket, take: (bytes: Buffer) => void): void {
-    const inner = socket as Inner;
-    const handle = inner._handle;
-    const names = this.#names;
-    // What was read before is on the stream already, and comes as an event.
-    if (names === undefined || typeof handle?.useUserBuffer !== "function" || socket.readableLength > 0) {
-      socket.on("data", take);
-      return;
-    }
-    inner[names.buffer] = this.#buffer;
-    inner[names.generator] = null;
-    inner[names.callback] = (size: number): boolean => {
+    const callback = (size: number): boolean => {
       take(this.#buffer.subarray(0, size));
       return true;
     };
-    handle.useUserBuffer(this.#buffer);
-    socket.read(0);
+    if (readInto(socket, this.#names, { buffer: this.#buffer, callback })) socket.read(0);
+    // What was read before is on the stream already, and comes as an event.
+    else socket.on("data", take);
   }
 
   /** From now on the socket is a stream like any other. */
@@ -80,13 +61,4 @@ export class SharedReading {
     this.#used += bytes.length;
     return kept;
   }
-}
-
-/** Where `net.Socket` has what the option `onread` says; undefined where that has changed. */
-function findNames(): Names | undefined {
-  const socket = new Socket({ onread: { buffer: Buffer.alloc(1), callback: () => true } });
-  const symbols = Object.getOwnPropertySymbols(socket);
-  const named = (name: string): symbol | undefined => symbols.find(({ description }) => description === name);
-  const [buffer, callback, generator] = [named("kBuffer"), named("kBufferCb"), named("kBufferGen")];
-  return buffer && callback && generator ? { buffer, callback, generator } : undefined;
 }
