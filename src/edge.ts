@@ -14,6 +14,7 @@ import { createDdnsKeeping } from "./keeping/ddns.ts";
 import { createKeeping } from "./keeping/keeping.ts";
 import { createPorts } from "./keeping/ports.ts";
 import { createRouterKeeping } from "./keeping/router.ts";
+import { createWayIn } from "./keeping/way-in.ts";
 import type { Logger } from "./observe/log.ts";
 import { systemClock } from "./core/time.ts";
 import { createMetrics } from "./observe/metrics.ts";
@@ -55,12 +56,14 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
   const router = createRouterKeeping({ log, metrics, addresses: () => serving.addresses() });
   const ddns = createDdnsKeeping({ log, metrics, routerAddress: () => router.externalAddress(), alerts: notifier });
   const companions: Companion[] = [ports, router.companion, ddns.companion];
+  const wayIn = createWayIn({ isOpening: router.isOpening, isNaming: ddns.isNaming, log });
   const keeping = await createKeeping(first, {
     log,
     version,
     load,
     metrics,
     companions,
+    wayIn,
     notifier,
     actions: { forwards: async () => ports.report(), ...router.actions, ...ddns.actions },
   });

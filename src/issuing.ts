@@ -37,6 +37,8 @@ export interface IssuingTools {
   log: Logger;
   metrics: Metrics;
   version: string;
+  /** Waited for before a name's first order at a CA. */
+  wayIn?: ((name: string, signal: AbortSignal) => Promise<void>) | undefined;
   /** Nothing is ordered by itself. */
   onlyAsked?: boolean | undefined;
   /** Serve it from now on. */
@@ -92,7 +94,12 @@ export function createIssuing(config: Config, tools: IssuingTools): Issuing {
   const scheduler = createScheduler({
     ca: acme.directoryUrl ?? "local",
     fits,
-    issue: (name, reason, signal) => issuer.issue(name, reason, signal),
+    async issue(name, reason, signal) {
+      // The embedded CA looks for nobody, and a proof in DNS needs no way in.
+      const isLookedFor = acme.directoryUrl !== undefined && acme.challenge !== "dns-01";
+      if (reason === "first" && isLookedFor) await tools.wayIn?.(name, signal);
+      return issuer.issue(name, reason, signal);
+    },
     bundles: tools.bundles,
     storage: tools.storage,
     clock: systemClock,

@@ -20,6 +20,8 @@ import type { Companion } from "./companion.ts";
 export interface DdnsKeeping {
   companion: Companion;
   actions: Pick<CompanionActions, "ddns" | "updateDdns">;
+  /** The name's address is looked for or told at this moment, and nothing has failed. Also before the first configuration. */
+  isNaming(name: string): boolean;
 }
 
 export function createDdnsKeeping(options: {
@@ -34,6 +36,11 @@ export function createDdnsKeeping(options: {
   let ddns: Ddns | undefined;
 
   return {
+    isNaming(name) {
+      if (facts === undefined) return true;
+      const one = ddns?.report().names.find((known) => known.name === name);
+      return one?.state === "waiting" || one?.state === "unknown";
+    },
     companion: {
       name: "ddns",
       async apply({ ddns: settings, dns, state }) {

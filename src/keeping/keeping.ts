@@ -31,6 +31,7 @@ import { ownListener } from "./own-handshake.ts";
 import { createObserving } from "./observing.ts";
 import { createReloading } from "./reloading.ts";
 import { createSteps } from "./steps.ts";
+import type { WayIn } from "./way-in.ts";
 
 export interface KeepingOptions {
   log: Logger;
@@ -42,6 +43,7 @@ export interface KeepingOptions {
   companions: readonly Companion[];
   /** Nothing is ordered by itself. */
   onlyAsked?: boolean;
+  wayIn?: WayIn;
   /** Told of what needs a person. */
   notifier: Notifier;
   /** Answers of the companions, beside those that every Gatehouse gives. */
@@ -88,6 +90,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       alpn,
       log: steps.log,
       onlyAsked: options.onlyAsked,
+      wayIn: options.wayIn,
       metrics,
       version,
       onIssued(bundle) {

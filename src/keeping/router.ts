@@ -12,7 +12,7 @@ import { kindOf } from "../network/addresses.ts";
 import { findGateway } from "../network/gateway.ts";
 import { createMapper, type RouterMapper } from "../network/mapper.ts";
 import type { WantedPort } from "../network/mapped-port.ts";
-import { checklistOf, reportOf } from "../network/router-report.ts";
+import { checklistOf, reportOf, type RouterPortReport } from "../network/router-report.ts";
 import type { Logger } from "../observe/log.ts";
 import type { RouterMetrics } from "../observe/router-tally.ts";
 import { createFileStorage } from "../storage/files.ts";
@@ -26,6 +26,8 @@ export interface RouterKeeping {
   actions: Pick<CompanionActions, "router">;
   /** The router's WAN address, as it last told; undefined where it is not asked or does not tell. */
   externalAddress(): string | undefined;
+  /** It is asked for 443 and 80 and has not said yes or no. Also before the first configuration. */
+  isOpening(): boolean;
 }
 
 export function createRouterKeeping(options: {
@@ -43,6 +45,14 @@ export function createRouterKeeping(options: {
       const report = mapper?.report();
       // What a router said before it fell silent may be another's address by now.
       return report?.error === undefined ? report?.externalAddress : undefined;
+    },
+    isOpening() {
+      if (settings?.map === "off") return false;
+      const report = mapper?.report();
+      if (report === undefined) return true;
+      const isWeb = ({ externalPort, family }: RouterPortReport): boolean =>
+        family === "ipv4" && (externalPort === 443 || externalPort === 80);
+      return report.error === undefined && report.ports.some((port) => isWeb(port) && port.state === "waiting");
     },
     companion: {
       name: "router",

@@ -3,7 +3,7 @@
  * what happens to every home: another address, a router that forgets, a Home Assistant that was not told of its proxy.
  */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type Lab, needsLab, startLab } from "../lab/lab.ts";
@@ -37,6 +37,8 @@ interface Home {
   /** Home Assistant's own HTTP settings, from now on. */
   tell(settings: HttpSettings): Promise<void>;
   homeAssistantLog(): string;
+  /** A line of shell, where GATEHOUSE_CONFIG names the file. */
+  shell(folder: string, line: string): Promise<{ code: number | null; stdout: string; stderr: string }>;
   cli(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }>;
 }
 
@@ -85,6 +87,11 @@ async function firstHour(t: TestContext): Promise<Home> {
     gatehouse,
     tell,
     cli,
+    shell: (folder, line) =>
+      lab.run("edge", "sh", ["-ec", `cd ${folder}; ${line}`], {
+        env: { ...env, GATEHOUSE_CONFIG: file },
+        withinMs: 90_000,
+      }),
     homeAssistantLog: () => inside.log(),
     events: (event) =>
       gatehouse
@@ -104,6 +111,14 @@ async function firstHour(t: TestContext): Promise<Home> {
       return JSON.parse(stdout) as Seen;
     },
   };
+}
+
+/** What a reader of a page of docs/ types: lines of its shell blocks that call Gatehouse. */
+async function commandsOf(page: string): Promise<string[]> {
+  const text = await readFile(join(import.meta.dirname, "../../docs", page), "utf8");
+  return [...text.matchAll(/^```sh\n([^]*?)^```$/gm)]
+    .flatMap(([, block = ""]) => block.split("\n"))
+    .filter((line) => line.startsWith("bin/gatehouse "));
 }
 
 /** The lab's programs have no events to wait for here: looks every quarter of a second. */
@@ -133,6 +148,7 @@ test("from an empty state, init and run open a home to the world, and keep it op
     assert.deepEqual(JSON.parse(seen.words[1] ?? ""), { id: 7, type: "pong" });
     assert.equal(home.events("certificate.issued").length, 1);
     assert.equal(home.events("upstream.home_assistant_untrusted").length, 0);
+    assert.equal(orders(), 1, "the CA was asked once, when it could find the home");
   });
 
   await t.test("another WAN address: DNS follows, the ports stay open, no certificate is ordered", async () => {
@@ -183,5 +199,22 @@ test("from an empty state, init and run open a home to the world, and keep it op
       assert.equal(home.events("upstream.home_assistant_untrusted").length, 1, "said once");
     },
   );
+
+  await t.test("every command of the page about the first hour runs as it is written there", async () => {
+    const [english, korean] = await Promise.all(["", ".ko"].map((language) => commandsOf(`first-hour${language}.md`)));
+    assert.deepEqual(korean, english, "both languages have the same commands");
+    const [begin, ...others] = english ?? [];
+    assert.equal(begin, "bin/gatehouse init --name myhome --duckdns-token-file ~/.duckdns --target 192.168.0.200:8123");
+    const folder = join(lab.folder, "checkout");
+    await mkdir(join(folder, "bin"), { recursive: true });
+    const launcher = `#!/bin/sh\nexec ${process.execPath} --disable-warning=DEP0060 ${MAIN} "$@"\n`;
+    await writeFile(join(folder, "bin/gatehouse"), launcher, { mode: 0o755 });
+    for (const command of others.filter((one) => !one.endsWith(" run"))) {
+      const { code, stdout, stderr } = await home.shell(folder, command);
+      // In this lab's router there is no loopback, and the doctor says so.
+      const wanted = command.endsWith(" doctor") ? 1 : 0;
+      assert.equal(code, wanted, `${command}\n${stdout}${stderr}`);
+    }
+  });
   assert.doesNotMatch(home.gatehouse.log(), new RegExp(DUCK.token));
 });
