@@ -8,6 +8,7 @@ import type { PortConfig } from "../config/model.ts";
 import { errorText } from "../core/errors.ts";
 import { createYoungGarbage } from "../core/young-garbage.ts";
 import type { ForwardedPort, PortOptions, PortTraffic } from "./port.ts";
+import { createKnownAddresses } from "./known-addresses.ts";
 import { openTcpPort } from "./tcp.ts";
 import { openUdpPort } from "./udp.ts";
 
@@ -49,8 +50,8 @@ interface Entry {
 /** Milliseconds between looks whether the last session ended, while draining. */
 const DRAIN_LOOK_MS = 100;
 
-export function createForwards(given: Omit<PortOptions, "garbage"> & { now(): number }): Forwards {
-  const options = { ...given, garbage: createYoungGarbage() };
+export function createForwards(given: Omit<PortOptions, "garbage" | "known"> & { now(): number }): Forwards {
+  const options = { ...given, garbage: createYoungGarbage(), known: createKnownAddresses() };
   const entries = new Map<string, Entry>();
   let working: Promise<unknown> = Promise.resolve();
 

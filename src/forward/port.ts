@@ -7,6 +7,7 @@ import type { SecureContext } from "node:tls";
 import type { PortConfig } from "../config/model.ts";
 import type { YoungGarbage } from "../core/young-garbage.ts";
 import type { Logger } from "../observe/log.ts";
+import type { KnownAddresses } from "./known-addresses.ts";
 
 export interface PortTraffic {
   /** Sessions open now, and since the port was opened. */
@@ -41,6 +42,8 @@ export interface PortOptions {
   /** Write one line per session. */
   isLogged(): boolean;
   garbage: YoungGarbage;
+  /** Shared by all ports: who talks to one by TCP may be answered by another by UDP. */
+  known: KnownAddresses;
   /** The certificate for `tls:`; undefined while there is none. */
   contextFor(name: string): SecureContext | undefined;
 }

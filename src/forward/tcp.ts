@@ -75,8 +75,10 @@ export async function openTcpPort(first: PortConfig, options: PortOptions): Prom
     const session = beginSession(raw, endpointsOf(raw), config, { ...options, traffic, complain });
     const entry: Entry = { address, cut: () => session.cut("stopped") };
     entries.add(entry);
+    const forget = options.known.add(address);
     raw.once("close", () => {
       leave();
+      forget();
       entries.delete(entry);
     });
     if (config.tls === undefined) session.carry(raw);

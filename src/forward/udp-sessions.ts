@@ -51,6 +51,8 @@ export function createUdpSessions<Outlet>(options: {
   limit(): number;
   idleMs(): number;
   now(): number;
+  /** Is the address certainly the sender's own? Then it counts as proven from the first answer on. */
+  isKnown(address: string): boolean;
   /** Told of each session that ends, however it does. */
   ended(session: UdpSession<Outlet>): void;
 }): UdpSessions<Outlet> {
@@ -65,6 +67,12 @@ export function createUdpSessions<Outlet>(options: {
     const home = homeOf(session);
     home.delete(session.key);
     home.set(session.key, session);
+  }
+
+  function prove(session: UdpSession<Outlet>): void {
+    unproven.delete(session.key);
+    session.isProven = true;
+    proven.set(session.key, session);
   }
 
   function remove(session: UdpSession<Outlet>): void {
@@ -100,13 +108,11 @@ export function createUdpSessions<Outlet>(options: {
     },
     received(session, bytes) {
       session.bytesIn += bytes;
-      if (session.hasAnswer && !session.isProven) {
-        unproven.delete(session.key);
-        session.isProven = true;
-      }
+      if (session.hasAnswer && !session.isProven) prove(session);
       touch(session);
     },
     mayAnswer(session, bytes) {
+      if (!session.isProven && options.isKnown(session.address)) prove(session);
       if (!session.isProven && session.bytesOut + bytes > session.bytesIn * AMPLIFICATION) return false;
       session.bytesOut += bytes;
       session.hasAnswer = true;

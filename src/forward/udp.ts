@@ -44,6 +44,7 @@ export async function openUdpPort(first: PortConfig, options: PortOptions): Prom
     limit: () => config.sessions,
     idleMs: () => config.idleMs,
     now: () => performance.now(),
+    isKnown: (peer) => options.known.has(plainAddress(peer)),
     ended,
   });
   const listener = await listen(first);

@@ -25,6 +25,7 @@ test("never more sessions than the limit, never more than three times back to th
         limit: () => LIMIT,
         idleMs: () => IDLE_MS,
         now: () => now,
+        isKnown: () => false,
         ended: ({ outlet }) => {
           assert.ok(!ended.has(outlet), "ended twice");
           ended.add(outlet);
@@ -56,4 +57,26 @@ test("never more sessions than the limit, never more than three times back to th
     }),
     { numRuns: 500 },
   );
+});
+
+test("an address that is certainly the sender's own may be answered with more than it sent", () => {
+  const known = new Set(["192.0.2.7"]);
+  const sessions = createUdpSessions<string>({
+    limit: () => LIMIT,
+    idleMs: () => IDLE_MS,
+    now: () => 0,
+    isKnown: (address) => known.has(address),
+    ended: () => {},
+  });
+  const answers = (address: string): boolean => {
+    const session = sessions.admit({ key: address, address, port: 1 }, () => address);
+    assert.ok(session);
+    sessions.received(session, 4);
+    return sessions.mayAnswer(session, 1_420);
+  };
+  assert.equal(answers("192.0.2.7"), true);
+  assert.equal(answers("192.0.2.8"), false);
+  known.clear();
+  const first = sessions.find("192.0.2.7");
+  assert.ok(first !== undefined && sessions.mayAnswer(first, 1_420), "it stays so for the session");
 });

@@ -3,12 +3,14 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { freePort, startDaemon } from "../support/daemons.ts";
+import { eventually } from "../support/eventually.ts";
 import { closeOf, connectTo, readAll, startTcpTarget } from "../support/forward-home.ts";
 import { configText, type RunningGatehouse, startGatehouse, temporaryFolder } from "../support/gatehouse.ts";
 import { needs, runProgram } from "../support/programs.ts";
@@ -27,7 +29,7 @@ const { shell, username } = userInfo();
 const needsShell = /(?:nologin|false)$/.test(shell ?? "") && `needs a login shell for ${username}`;
 
 test(
-  "SSH goes through a forwarded port",
+  "SSH goes through a forwarded port, and stays while others are added and removed",
   { skip: needs("sshd", "openssh-server") || needs("ssh", "openssh-client") || needsShell },
   async (t) => {
     const folder = await temporaryFolder(t);
@@ -53,10 +55,11 @@ test(
     await chmod(folder, 0o755);
     await startDaemon(t, "/usr/sbin/sshd", ["-D", "-e", "-f", join(folder, "sshd.conf")], port);
     const outside = await freePort();
-    await start(t, `ports: { "tcp/127.0.0.1:${outside}": "127.0.0.1:${port}" }\n`);
+    const gatehouse = await start(t, `ports: { "tcp/127.0.0.1:${outside}": "127.0.0.1:${port}" }\n`);
+    const isDone = join(folder, "done");
     const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "LogLevel=ERROR"];
     const sent = "x".repeat(1_000_000);
-    const { stdout, stderr, code } = await runProgram(
+    const session = runProgram(
       "ssh",
       [
         ...options.flatMap((one) => ["-o", one]),
@@ -65,10 +68,20 @@ test(
         "-p",
         String(outside),
         `${username}@127.0.0.1`,
-        "cat; echo end",
+        `cat; echo here >> ${isDone}.begun; until [ -e ${isDone} ]; do sleep 0.1; done; echo end`,
       ],
-      { input: sent },
+      { input: sent, withinMs: 150_000 },
     );
+    await eventually("SSH is at it", () => existsSync(`${isDone}.begun`), 60_000);
+    const other = ["forwards", "add", "--to", "127.0.0.1:9", "--json"];
+    for (let times = 0; times < 2; times++) {
+      const added = await gatehouse.cli(...other);
+      assert.equal(added.code, 0, added.stderr);
+      const removed = await gatehouse.cli("forwards", "rm", (JSON.parse(added.stdout) as { key: string }).key);
+      assert.equal(removed.code, 0, removed.stderr);
+    }
+    await writeFile(isDone, "");
+    const { stdout, stderr, code } = await session;
     assert.equal(code, 0, stderr);
     assert.equal(stdout, `${sent}end\n`);
   },
@@ -88,15 +101,18 @@ test("iperf3 runs over a forwarded TCP and UDP port", { skip: needs("iperf3") },
   const ask = async (...args: string[]) => {
     const result = await runProgram("iperf3", ["-c", "127.0.0.1", "-p", String(outside), "-J", ...args]);
     assert.equal(result.code, 0, result.stdout);
-    return JSON.parse(result.stdout) as { end: { sum_received: { bytes: number }; sum: { lost_percent: number } } };
+    return JSON.parse(result.stdout) as { end: { sum_received: { bytes: number } } };
   };
   for (const reverse of [[], ["-R"]]) {
     const { end } = await ask("-n", "100M", "-P", "2", ...reverse);
     // What was under way when the time was up is not counted as received.
     assert.ok(end.sum_received.bytes >= 90_000_000, `${end.sum_received.bytes} bytes`);
   }
-  const { end } = await ask("-u", "-b", "20M", "-l", "1420", "-n", "2M");
-  assert.ok(end.sum.lost_percent < 5, `${end.sum.lost_percent} % lost`);
+  // WireGuard's size, at a video's rate. Towards the client, too: iperf3's TCP session vouches for its address.
+  for (const reverse of [[], ["-R"]]) {
+    const { end } = await ask("-u", "-b", "20M", "-l", "1420", "-n", "2M", ...reverse);
+    assert.ok(end.sum_received.bytes > 1_500_000, `${end.sum_received.bytes} bytes ${reverse.join()}`);
+  }
 });
 
 test(
