@@ -137,7 +137,8 @@ async function newOrder(
     return await wire.newOrder(names, { profile, replaces: replaces.id }, signal);
   } catch (error) {
     const type = problemType(error) ?? "";
-    if (!["alreadyReplaced", "conflict", "malformed"].includes(type)) throw error;
+    // Unauthorized: another account of ours has ordered it. An account that may do nothing at all hears so again below.
+    if (!["alreadyReplaced", "conflict", "malformed", "unauthorized"].includes(type)) throw error;
     log.info(
       { event: "acme.order.unreplaced", name, problem: type },
       "the order is made without naming its predecessor",

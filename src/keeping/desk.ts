@@ -40,6 +40,8 @@ export interface DeskTools {
   issuing(): Issuing;
   /** Names that get certificates, disabled ones included. */
   names(): readonly string[];
+  /** The site that has this as a further name. */
+  siteOf(name: string): string | undefined;
   /** Names that the file has in whatever state: nothing of theirs is cleaned away. */
   keep(): ReadonlySet<string>;
   /** The set of names without the disabled ones has changed. */
@@ -56,9 +58,13 @@ export function createDesk(tools: DeskTools): Desk {
 
   function assertKnown(name: string): void {
     if (tools.names().includes(name)) return;
+    const site = tools.siteOf(name);
     throw new GatehouseError("GATEHOUSE_CERTIFICATE_UNKNOWN_NAME", {
       message: `${name} is not a name that Gatehouse keeps a certificate for.`,
-      hint: "gatehouse ls shows the names there are; a new one goes under sites: in the configuration.",
+      hint:
+        site === undefined
+          ? "gatehouse ls shows the names there are; a new one goes under sites: in the configuration."
+          : `It stands in the certificate of ${site}: write that name.`,
     });
   }
 

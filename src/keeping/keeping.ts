@@ -113,6 +113,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     log,
     issuing: () => scheduler,
     names: () => kept(config),
+    siteOf: (name) => config.sites.find(({ names }) => names?.includes(name))?.name,
     keep: () => new Set([...namesInFile(config), ...guests.names()]),
     onNames: () => orderFor(config),
   });

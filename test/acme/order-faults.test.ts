@@ -4,11 +4,13 @@
  */
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
+import { createAcmeAccount } from "../../src/acme/account.ts";
 import { explainChallenge } from "../../src/acme/explain-challenge.ts";
 import { readProblem } from "../../src/acme/problem.ts";
 import type { AcmeIssuer, IssuerOptions } from "../../src/acme/issue.ts";
 import { GatehouseError, isGatehouseError } from "../../src/core/errors.ts";
-import { type Home, makeHome, noSignal } from "../support/acme-home.ts";
+import { systemClock } from "../../src/core/time.ts";
+import { type Home, makeHome, memoryLog, noSignal } from "../support/acme-home.ts";
 import { type Fault, type FaultProxy, startFaultProxy } from "../support/fault-proxy.ts";
 import { needsPebble as skip, type Pebble, startPebble } from "../support/pebble.ts";
 
@@ -140,6 +142,23 @@ describe("at a CA behind a front that changes its answers", { skip, timeout: 120
     assert.equal(saved.serial, home.announced[told]?.serial);
     assert.equal((await home.bundles.load(name))?.serial, saved.serial);
     assert.equal(proxy.count("newOrder"), orders + 1);
+  });
+
+  test("making an account that the CA has already is one question, which changes nothing of it", async () => {
+    const account = createAcmeAccount({
+      storage: home.storage,
+      directoryUrl: proxy.directoryUrl,
+      roots: proxy.caPem,
+      email: "me@example.net",
+      clock: systemClock,
+      log: memoryLog().log,
+    });
+    await account.open();
+    const before = { made: proxy.count("newAccount"), changed: proxy.count("other"), url: (await account.facts()).url };
+    await account.remake();
+    assert.equal(proxy.count("newAccount"), before.made + 1);
+    assert.equal(proxy.count("other"), before.changed);
+    assert.equal((await account.facts()).url, before.url);
   });
 
   test("a certificate whose account is gone is taken back by its own key, and twice is once", async () => {

@@ -117,7 +117,11 @@ test(
 
 test(
   "a profile is sent where the CA advertises it; addresses ask for the short-lived one by themselves",
-  { skip, timeout },
+  {
+    // One that has profiles by itself does not know those of this front; newer-pebble.test.ts asks it for its own.
+    skip: skip || (process.env["GATEHOUSE_PEBBLE"] !== undefined && "this Pebble may have profiles of its own"),
+    timeout,
+  },
   async (t) => {
     const { home, pebble } = await open(t);
     const proxy = await startFaultProxy(pebble);

@@ -279,14 +279,65 @@ const ROWS: Readonly<Record<number, Row>> = {
   },
 };
 
-test("each of the forty rows is shown by a test that is there", () => {
+/** What a real CA is shown to get from us, and what a CA's day can bring besides the rows. */
+const BESIDES: readonly Row[] = [
+  { event: "http-01", shown: [["journey/acme.test.ts", "from an empty folder to an answer"]] },
+  {
+    event: "tls-alpn-01",
+    shown: [
+      ["journey/challenges.test.ts", "with port 443 alone"],
+      ["acme/tls-alpn.test.ts", "openssl reads the extension as critical"],
+    ],
+  },
+  {
+    event: "dns-01, a wildcard through bind9 with TSIG",
+    shown: [
+      ["journey/challenges.test.ts", "a wildcard is proved in a zone of one's own"],
+      ["acme/dns-01.test.ts", "where _acme-challenge is an alias"],
+      ["acme/dns-01.test.ts", "what a crash left in the zone is removed"],
+    ],
+  },
+  { event: "roll-over of the account's key, by hand", shown: [["journey/verbs.test.ts", "--roll-over"]] },
+  { event: "revocation, seen at the CA", shown: [["journey/verbs.test.ts", '"Revoked"']] },
+  {
+    event: "renewal information, profiles and addresses",
+    shown: [
+      [ari, "with pebble behind a front that adds renewal information"],
+      [orders, "a profile is sent where the CA advertises it"],
+      [orders, "an address gets a certificate by port 80 and by port 443"],
+      ["journey/addresses.test.ts", "an address gets its certificate and is served"],
+      ["acme/newer-pebble.test.ts", "the CA's window is kept"],
+    ],
+  },
+  {
+    event: "several names, and a rehearsal",
+    shown: [["journey/names.test.ts", "issue --staging has the names checked"]],
+  },
+  { event: "names on demand", shown: [["journey/on-demand.test.ts", "a name below a star is ordered"]] },
+  { event: "a wrong answer in DNS", shown: [["acme/dns-01.test.ts", "a record that shows something else"]] },
+  {
+    event: "a window in the past, and alreadyReplaced",
+    shown: [[ari, "a CA that knows the successor hears of it no more"]],
+  },
+  {
+    event: "a challenge solved and never polled",
+    shown: [[orderFaults, "a challenge that was solved but never seen to be"]],
+  },
+  { event: "a CA that hangs", shown: [[faults, '["silence", "newOrder"']] },
+  { event: "a year of it all", shown: [[year, "lets no name end that could be renewed"]] },
+];
+
+test("each of the forty rows, and what is asked besides, is shown by a test that is there", () => {
   assert.deepEqual(
     Object.keys(ROWS).map(Number),
     Array.from({ length: 40 }, (_, at) => at + 1),
   );
   const texts = new Map<string, string>();
   const missing: string[] = [];
-  for (const [row, { event, shown }] of Object.entries(ROWS)) {
+  for (const [row, { event, shown }] of [
+    ...Object.entries(ROWS),
+    ...BESIDES.map((each) => ["besides", each] as const),
+  ]) {
     assert.ok(shown.length > 0, `row ${row}: ${event}`);
     for (const [file, text] of shown) {
       const content = texts.get(file) ?? readFileSync(join(import.meta.dirname, "..", file), "utf8");

@@ -223,6 +223,28 @@ describe("with pebble behind a front that adds renewal information", { skip, tim
     assert.match((await open().replaces(renewed, noSignal())) ?? "", /^[\w-]+\.[\w-]+$/);
   });
 
+  test("a CA that knows the predecessor as another account's signs without hearing of it, and the account stays", async () => {
+    const name = "other-account.example.org";
+    const first = await home.issuer(front).issue(name, "first", noSignal());
+    const [start, end] = [Date.now() - 2 * DAY, Date.now() - DAY].map((ms) => new Date(ms).toISOString());
+    say({ suggestedWindow: { start, end } });
+    await open().ask(first, noSignal());
+    await home.bundles.save({ ...first, issuedAt: Date.now() - 200 * DAY });
+    const refusal = { type: "urn:ietf:params:acme:error:unauthorized", detail: "requester account did not request it" };
+    front.inject(
+      "newOrder",
+      {
+        answer: { status: 403, headers: { "content-type": "application/problem+json" }, body: JSON.stringify(refusal) },
+      },
+      1,
+    );
+    const before = { orders: front.count("newOrder"), accounts: front.count("newAccount") };
+    const renewed = await home.issuer(front).issue(name, "renewal", noSignal());
+    assert.notEqual(renewed.serial, first.serial);
+    assert.equal(front.count("newOrder") - before.orders, 2);
+    assert.equal(front.count("newAccount"), before.accounts, "an account was made anew");
+  });
+
   const nonsense: [what: string, answer: unknown][] = [
     ["ends before it starts", { suggestedWindow: { start: "2027-02-01T00:00:00Z", end: "2027-01-01T00:00:00Z" } }],
     ["is no window", { suggestedWindow: "soon" }],

@@ -72,6 +72,9 @@ sites: { ${SITE}: { to: demo, names: [${further.join(", ")}] } }
     await change("new.example.org");
     await assert.rejects(shown(port, "www.example.org", rootPem), "a name taken out is refused at once");
     assert.equal((await shown(port, "new.example.org", rootPem)).serial, three.serial, "what is there goes on serving");
+    const further = await gatehouse.cli("issue", "new.example.org");
+    assert.equal(further.code, 65);
+    assert.match(further.stderr, /stands in the certificate of home\.example\.org/);
     const kept = await gatehouse.cli("issue", SITE);
     assert.match(kept.stdout, /not due/);
     assert.equal(pebble.orders(), 2);

@@ -1,10 +1,11 @@
 /**
- * A real CA: Debian's pebble, with its DNS server answering 127.0.0.1 for every name.
+ * A real CA: Debian's pebble, or a newer one that GATEHOUSE_PEBBLE names (a path; `go install
+ * github.com/letsencrypt/pebble/v2/cmd/pebble@latest` makes one), with its DNS server answering 127.0.0.1 for every name.
  * Each gets free ports and a throw-away certificate for its own HTTPS, and is ended by its pid.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { get } from "node:https";
+import { get, request } from "node:https";
 import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { tmpdir } from "node:os";
@@ -32,6 +33,8 @@ export interface PebbleOptions {
   env?: Readonly<Record<string, string>>;
   validitySeconds?: number;
   domainBlocklist?: readonly string[];
+  /** Name → seconds of life. Debian's does not know of profiles. */
+  profiles?: Readonly<Record<string, number>>;
 }
 
 export interface Pebble {
@@ -42,6 +45,8 @@ export interface Pebble {
   rootPem(index?: number): Promise<string>;
   /** What it says of a certificate that it signed: `Valid` or `Revoked`. */
   statusOf(serial: string): Promise<string>;
+  /** From now on it says this of the renewal of a certificate. Debian's cannot. */
+  setRenewalInfo(chainPem: string, info: unknown): Promise<void>;
   /** What to trust for its own HTTPS. */
   caPem: string;
   /** Orders made since its start. */
@@ -78,6 +83,7 @@ export async function startPebble(
       ...(options.eab !== undefined && { externalAccountMACKeys: options.eab }),
       ...(options.validitySeconds !== undefined && { certificateValidityPeriod: options.validitySeconds }),
       ...(options.domainBlocklist !== undefined && { domainBlocklist: options.domainBlocklist }),
+      ...(options.profiles !== undefined && { profiles: describedProfiles(options.profiles) }),
     },
   };
   await writeFile(join(folder, "config.json"), JSON.stringify(config));
@@ -102,7 +108,7 @@ export async function startPebble(
   const off = ["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", "", "-defaultIPv4", "127.0.0.1"];
   const startCa = (): Promise<ChildProcess> =>
     startProgram(
-      "pebble",
+      process.env["GATEHOUSE_PEBBLE"] ?? "pebble",
       ["-config", join(folder, "config.json"), "-dnsserver", options.dnsServer ?? `127.0.0.1:${dnsPort}`],
       {
         env,
@@ -139,6 +145,10 @@ export async function startPebble(
     statusOf: async (serial) => {
       const text = await fetchText(`https://127.0.0.1:${managementPort}/cert-status-by-serial/${serial}`, ca.caPem);
       return (JSON.parse(text) as { Status: string }).Status;
+    },
+    async setRenewalInfo(chainPem, info) {
+      const body = JSON.stringify({ certificate: chainPem, ariResponse: JSON.stringify(info) });
+      await postText(`https://127.0.0.1:${managementPort}/set-renewal-info/`, ca.caPem, body);
     },
     orders: () => orders,
     log: () => log,
@@ -206,16 +216,45 @@ async function waitUntilAnswers(url: string, ca: string): Promise<void> {
   }
 }
 
+const describedProfiles = (profiles: Readonly<Record<string, number>>) =>
+  Object.fromEntries(
+    Object.entries(profiles).map(([name, validityPeriod]) => [
+      name,
+      { description: `the profile ${name}`, validityPeriod },
+    ]),
+  );
+
+function postText(url: string, ca: string, body: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const asked = request(
+      url,
+      { ca, agent: false, method: "POST", headers: { "user-agent": "gatehouse-test" } },
+      (response) => {
+        let text = "";
+        response.setEncoding("utf8");
+        response.on("data", (chunk: string) => (text += chunk));
+        response.on("error", reject);
+        response.on("end", () => {
+          if (response.statusCode === 200) resolve();
+          else reject(new Error(`${url} answered ${response.statusCode}: ${text}`));
+        });
+      },
+    );
+    asked.on("error", reject);
+    asked.end(body);
+  });
+}
+
 function fetchText(url: string, ca: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const request = get(url, { ca, agent: false }, (response) => {
+    const asked = get(url, { ca, agent: false }, (response) => {
       let text = "";
       response.setEncoding("utf8");
       response.on("data", (chunk: string) => (text += chunk));
       response.on("end", () => resolve(text));
       response.on("error", reject);
     });
-    request.on("error", reject);
+    asked.on("error", reject);
   });
 }
 
