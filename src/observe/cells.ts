@@ -45,11 +45,11 @@ export class Tally {
 
   /** Values in the order of `names`. */
   add(names: readonly string[], values: readonly string[], amount = 1): void {
-    this.#cell(names, values).value += amount;
+    this.cell(names, values).value += amount;
   }
 
   set(names: readonly string[], values: readonly string[], value: number): void {
-    this.#cell(names, values).value = value;
+    this.cell(names, values).value = value;
   }
 
   has(values: readonly string[]): boolean {
@@ -72,7 +72,8 @@ export class Tally {
     return this.#cells.values();
   }
 
-  #cell(names: readonly string[], values: readonly string[]): Sample {
+  /** To be added to by whoever counts the same again and again; it counts as long as it is not removed. */
+  cell(names: readonly string[], values: readonly string[]): Sample {
     const key = values.join("\0");
     let cell = this.#cells.get(key);
     if (cell === undefined) {

@@ -5,7 +5,7 @@
  */
 import type { ExchangeRecord } from "./access-log.ts";
 import { REQUEST_BOUNDS, UPGRADE_BOUNDS } from "./catalog.ts";
-import { Buckets, Tally } from "./cells.ts";
+import { Buckets, type Sample, Tally } from "./cells.ts";
 
 /** RFC 9110 §9.3 and RFC 5789; anything else is `_OTHER`, which is OpenTelemetry's word for it. */
 const METHODS: ReadonlySet<string> = new Set("GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH".split(" "));
@@ -27,6 +27,11 @@ export class SiteTally {
   inFlight = 0;
   upgrades = 0;
   #knownUpstreams: ReadonlySet<string> = new Set();
+  /** Where the last request was counted; the next is nearly always of the same kind. */
+  #last: Sample | undefined;
+  #method = "";
+  #status = 0;
+  #version = "";
 
   /** Targets of the configuration; the numbers of targets that are gone go with them. */
   setUpstreams(upstreams: readonly string[]): void {
@@ -57,14 +62,24 @@ export class SiteTally {
     return this.#knownUpstreams.has(upstream) ? upstream : "_other";
   }
 
-  #countRequest(record: ExchangeRecord): void {
-    const method = METHODS.has(record.method) ? record.method : "_OTHER";
-    let values = [method, codeLabel(record.status), record.version];
+  #countRequest({ method, status, version }: ExchangeRecord): void {
+    if (this.#last === undefined || method !== this.#method || status !== this.#status || version !== this.#version) {
+      this.#last = this.#cellOf(method, status, version);
+      this.#method = method;
+      this.#status = status;
+      this.#version = version;
+    }
+    this.#last.value++;
+  }
+
+  #cellOf(asked: string, status: number, version: string): Sample {
+    const method = METHODS.has(asked) ? asked : "_OTHER";
+    let values = [method, codeLabel(status), version];
     if (this.requests.size >= MAX_REQUEST_SETS && !this.requests.has(values)) {
       // Still adds up by class: at most 7 codes × 3 versions more.
-      values = ["_OTHER", codeLabel(Math.floor(record.status / 100) * 100), record.version];
+      values = ["_OTHER", codeLabel(Math.floor(status / 100) * 100), version];
     }
-    this.requests.add(REQUEST_LABELS, values);
+    return this.requests.cell(REQUEST_LABELS, values);
   }
 
   #upstream(label: string): Buckets {

@@ -8,6 +8,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { test, type TestContext } from "node:test";
 import { connect, createServer, type TLSSocket } from "node:tls";
+import { createYoungGarbage } from "../../src/core/young-garbage.ts";
 import { SharedReading } from "../../src/proxy/lanes/shared-reading.ts";
 import { makeCa } from "../support/certificates.ts";
 import { startFront } from "../support/front-home.ts";
@@ -33,13 +34,13 @@ async function pair(t: TestContext): Promise<{ accepted: TLSSocket; client: TLSS
 
 test("records are given in one piece of memory, and a copy stays", async (t) => {
   const { accepted, client } = await pair(t);
-  const reading = new SharedReading();
+  const reading = new SharedReading(createYoungGarbage());
   let arrived: (bytes: Buffer) => void = () => {};
   const next = () => new Promise<Buffer>((resolve) => (arrived = resolve));
   reading.start(accepted, (bytes) => arrived(bytes));
   client.write("first");
   const first = await next();
-  const [kept, copied] = [reading.keep(first), reading.copy(first)];
+  const [kept, copied] = [reading.keep(first, client), reading.copy(first)];
   client.write("other");
   const other = await next();
   assert.equal(first.buffer, other.buffer);
@@ -47,9 +48,52 @@ test("records are given in one piece of memory, and a copy stays", async (t) => 
   assert.equal(accepted.listenerCount("data"), 0);
 });
 
+test("memory of kept pieces is filled again once they are taken, and not before", async (t) => {
+  const { accepted, client } = await pair(t);
+  const other = await pair(t);
+  const reading = new SharedReading(createYoungGarbage());
+  let arrived: (bytes: Buffer) => void = () => {};
+  reading.start(accepted, (bytes) => arrived(bytes));
+  const kept = async (taker: TLSSocket): Promise<Buffer> => {
+    const bytes = new Promise<Buffer>((resolve) => (arrived = resolve));
+    client.write("some bytes of a body");
+    return reading.keep(await bytes, taker);
+  };
+  const first = await kept(other.client);
+  // Corked, as an upload is until the end of the turn.
+  other.client.cork();
+  other.client.write(first);
+  const second = await kept(other.accepted);
+  assert.equal(second.byteOffset, first.byteOffset + first.length);
+  other.client.uncork();
+  await once(other.accepted, "data");
+  while (other.client.writableLength > 0) await new Promise((resolve) => setImmediate(resolve));
+  const third = await kept(other.client);
+  assert.equal(third.buffer, first.buffer);
+  assert.equal(third.byteOffset, first.byteOffset);
+});
+
+test("what a target never takes is left to it, and the others go on", async (t) => {
+  const { accepted, client } = await pair(t);
+  const other = await pair(t);
+  const reading = new SharedReading(createYoungGarbage());
+  const pieces: Buffer[] = [];
+  other.client.cork();
+  reading.start(accepted, (bytes) => {
+    const piece = reading.keep(bytes, other.client);
+    other.client.write(piece);
+    pieces.push(piece);
+  });
+  const body = randomBytes(3_000_000);
+  client.write(body);
+  const size = (): number => pieces.reduce((sum, { length }) => sum + length, 0);
+  while (size() < body.length) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(Buffer.compare(Buffer.concat(pieces), body), 0);
+});
+
 test("a socket that is given away is a stream again, and its end is heard", async (t) => {
   const { accepted, client } = await pair(t);
-  const reading = new SharedReading();
+  const reading = new SharedReading(createYoungGarbage());
   const text = await new Promise<string>((resolve) => {
     const take = (bytes: Buffer): void => {
       accepted.pause();
@@ -68,8 +112,7 @@ test("a socket that is given away is a stream again, and its end is heard", asyn
 });
 
 for (const framing of ["length", "chunked"] as const) {
-  test(`50 MB (${framing}) from a TLS client reach a target that reads in bursts unbroken`, async (t) => {
-    const body = randomBytes(50_000_000);
+  test(`50 MB (${framing}) from four TLS clients reach a target that reads in bursts unbroken`, async (t) => {
     const { port } = await startTarget(t, (req, res) => {
       const hash = createHash("sha256");
       let burst = 0;
@@ -84,29 +127,33 @@ for (const framing of ["length", "chunked"] as const) {
       req.on("end", () => res.end(hash.digest("hex")));
     });
     const home = await startFront(t, [siteConfig("a.test", targetConfig(port))]);
-    const client = connect({
-      host: "127.0.0.1",
-      port: home.httpsPort,
-      servername: "a.test",
-      ca: home.ca.caPem,
-      ALPNProtocols: ["http/1.1"],
-    });
-    t.after(() => client.destroy());
-    await once(client, "secureConnect");
-    let answer = "";
-    client.on("data", (piece: Buffer) => (answer += piece.toString("latin1")));
-    const field = framing === "length" ? `Content-Length: ${body.length}` : "Transfer-Encoding: chunked";
-    client.write(`POST /up HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n${field}\r\n\r\n`);
-    for (let at = 0, size = 1; at < body.length; at += size, size = (size * 3 + 1) % 200_003 || 1) {
-      const piece = body.subarray(at, at + size);
-      if (framing === "chunked") client.write(`${piece.length.toString(16)}\r\n`);
-      client.write(piece);
-      if (framing === "chunked") client.write("\r\n");
-      if (client.writableNeedDrain) await once(client, "drain");
-    }
-    if (framing === "chunked") client.write("0\r\n\r\n");
-    await once(client, "end");
-    assert.match(answer, /^HTTP\/1\.1 200 /);
-    assert.ok(answer.includes(createHash("sha256").update(body).digest("hex")), answer);
+    const upload = async (length: number): Promise<void> => {
+      const body = randomBytes(length);
+      const client = connect({
+        host: "127.0.0.1",
+        port: home.httpsPort,
+        servername: "a.test",
+        ca: home.ca.caPem,
+        ALPNProtocols: ["http/1.1"],
+      });
+      t.after(() => client.destroy());
+      await once(client, "secureConnect");
+      let answer = "";
+      client.on("data", (piece: Buffer) => (answer += piece.toString("latin1")));
+      const field = framing === "length" ? `Content-Length: ${length}` : "Transfer-Encoding: chunked";
+      client.write(`POST /up HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n${field}\r\n\r\n`);
+      for (let at = 0, size = 1; at < length; at += size, size = (size * 3 + 1) % 200_003 || 1) {
+        const piece = body.subarray(at, at + size);
+        if (framing === "chunked") client.write(`${piece.length.toString(16)}\r\n`);
+        client.write(piece);
+        if (framing === "chunked") client.write("\r\n");
+        if (client.writableNeedDrain) await once(client, "drain");
+      }
+      if (framing === "chunked") client.write("0\r\n\r\n");
+      await once(client, "end");
+      assert.match(answer, /^HTTP\/1\.1 200 /);
+      assert.ok(answer.includes(createHash("sha256").update(body).digest("hex")), answer);
+    };
+    await Promise.all([upload(20_000_000), upload(10_000_000), upload(300_000), upload(20_000_000)]);
   });
 }

@@ -61,6 +61,13 @@ function reasonOf(head: AnswerHead): string {
   return /^[\x20-\x7e]{1,100}$/.test(reason) ? reason : (STATUS_CODES[head.status] ?? "Unknown");
 }
 
+/** The text of a 103; undefined without links: only those are a hint that a browser knows what to do with (RFC 8297). */
+export function earlyHints(head: AnswerHead, site: SiteConfig): string | undefined {
+  const flat = responseHeaders(head.rawHeaders, site);
+  const links = flat.filter((_, at) => flat[at - (at % 2)] === "link");
+  return links.length === 0 ? undefined : `HTTP/1.1 103 Early Hints\r\n${linesOf(links)}\r\n`;
+}
+
 export function linesOf(flat: readonly string[]): string {
   let text = "";
   for (let at = 0; at < flat.length; at += 2) text += `${flat[at]}: ${flat[at + 1]}\r\n`;

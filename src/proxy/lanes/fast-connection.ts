@@ -4,39 +4,17 @@
  * Never: parses (see fast-head) or moves bodies (see fast-exchange).
  */
 import type { Socket } from "node:net";
-import type { CoarseClock } from "../clock.ts";
-import { Exchange, type LaneContext } from "../exchange.ts";
+import { Exchange } from "../exchange.ts";
 import type { LimitName } from "../../observe/limit-names.ts";
 import { errorAnswer } from "../responses.ts";
 import { decide } from "../rules/policy.ts";
-import type { RequestIds } from "../../core/request-ids.ts";
-import type { YoungGarbage } from "../../core/young-garbage.ts";
 import type { ConnectionFacts } from "./check-request.ts";
 import { farewell } from "./farewell.ts";
-import { type DateLine, localBytes } from "./fast-answer.ts";
+import { localBytes } from "./fast-answer.ts";
 import { FastExchange } from "./fast-exchange.ts";
-import type { HeadReader } from "./fast-head.ts";
-import type { Turn } from "./fast-turn.ts";
-import type { SharedReading } from "./shared-reading.ts";
+import type { FastHome } from "./fast-home.ts";
+import { HeadMemory } from "./fast-memory.ts";
 import { addedLines, clientOf, type Standing, standingUnder } from "./fast-standing.ts";
-
-/** What all connections of the lane share. */
-export interface FastHome {
-  context: LaneContext;
-  clock: CoarseClock;
-  date: DateLine;
-  garbage: YoungGarbage;
-  /** One for all: what it says is used up before the next connection is read. */
-  reader: HeadReader;
-  /** How long (ms) a connection is kept for its next request. */
-  idleMs(): number;
-  reading: SharedReading;
-  turn: Turn;
-  ids: RequestIds;
-  /** Gives the socket away, with its unread bytes put back. */
-  handOver(connection: FastConnection): void;
-  closed(connection: FastConnection): void;
-}
 
 /** Bytes that wait for their turn: a body before its target stands, or pipelined requests. Then the client is not read. */
 const MAX_HELD = 65_536;
@@ -54,6 +32,7 @@ export class FastConnection {
   readonly home: FastHome;
   #current: FastExchange | undefined;
   #standing: Standing | undefined;
+  #memory: HeadMemory | undefined;
   #held: Buffer = NOTHING;
   #isPaused = false;
   #served = 0;
@@ -146,7 +125,8 @@ export class FastConnection {
   }
 
   #feed(current: FastExchange, bytes: Buffer): void {
-    const at = current.feed(this.home.reading.keep(bytes));
+    const { taker } = current;
+    const at = taker === undefined ? 0 : current.feed(this.home.reading.keep(bytes, taker));
     if (this.#current === current && at < bytes.length) this.#hold(at === 0 ? bytes : bytes.subarray(at));
   }
 
@@ -172,7 +152,8 @@ export class FastConnection {
     const { context, reader, clock } = this.home;
     const limits = context.limits();
     this.#held = NOTHING;
-    const end = reader.read(bytes, limits);
+    if (this.#served > 0) this.#memory ??= new HeadMemory();
+    const end = reader.read(bytes, limits, this.#memory);
     if (end === 0 && bytes.length <= limits.headSize) {
       this.#held = this.home.reading.copy(bytes);
       if (!isMore) this.#dueAt = clock.now + limits.headMs;
@@ -217,7 +198,9 @@ export class FastConnection {
     }
     if (this.#isTimed) this.socket.setTimeout(0);
     this.#isTimed = false;
-    this.#dueAt = this.home.clock.now + this.home.idleMs();
+    const { now } = this.home.clock;
+    this.#dueAt = now + this.home.idleMs();
+    this.#memory?.use(now);
     const held = this.#held;
     if (held.length > 0) this.#read(held);
     if (this.#isPaused && this.#current === undefined) this.proceed();
@@ -252,6 +235,7 @@ export class FastConnection {
 
   /** Called by the lane. @param now  true time in the clock's milliseconds */
   sweep(now: number): void {
+    this.#memory?.fade(now);
     if (now < this.#dueAt) return;
     const current = this.#current;
     if (current !== undefined) {

@@ -3,17 +3,18 @@
  * Owns: the body of the request, head and body of the answer, limits on both, failure.
  * Never: reads the next request or dials.
  */
+import type { Duplex } from "node:stream";
 import { type ErrorCode, GatehouseError } from "../../core/errors.ts";
 import type { Exchange } from "../exchange.ts";
 import { errorAnswer, statusFor } from "../responses.ts";
-import { relayedTrailers, responseHeaders } from "../rules/headers.ts";
+import { relayedTrailers } from "../rules/headers.ts";
 import type { Decision } from "../rules/policy.ts";
 import { valuesOf } from "../rules/request-head.ts";
 import type { AnswerHead } from "../upstream/answer-head.ts";
 import { ChunkFollower, type ChunkTaker, lastChunk } from "../upstream/chunks.ts";
 import type { AnswerSink, UpstreamCall } from "../upstream/engine.ts";
 import { watchUpload } from "./compat-upload.ts";
-import { answerText, linesOf, localBytes } from "./fast-answer.ts";
+import { answerText, earlyHints, localBytes } from "./fast-answer.ts";
 import type { FastConnection } from "./fast-connection.ts";
 import type { Waiting } from "./fast-turn.ts";
 import { PacketWriter } from "./fast-writer.ts";
@@ -117,6 +118,10 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
     });
   }
 
+  get taker(): Duplex | undefined {
+    return this.#call?.taker;
+  }
+
   /** Bytes of the body. @returns where the body ends in them; their length when it goes on */
   feed(bytes: Buffer): number {
     const call = this.#call;
@@ -150,7 +155,6 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
       this.#fail(new GatehouseError("GATEHOUSE_REQUEST_REFUSED", { message }), 413);
       return;
     }
-    this.#connection.home.garbage.grew(bytes.length);
     if (this.#call.writeRaw(bytes)) return;
     this.isFull = true;
     this.#connection.hush();
@@ -170,11 +174,8 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
 
   onInformation(head: AnswerHead): void {
     if (head.status !== 103 || this.isAnswered) return;
-    // Only links are a hint that a browser knows what to do with (RFC 8297).
-    const links = responseHeaders(head.rawHeaders, this.#forward.site).filter(
-      (_, at, all) => all[at - (at % 2)] === "link",
-    );
-    if (links.length > 0) this.#connection.socket.write(`HTTP/1.1 103 Early Hints\r\n${linesOf(links)}\r\n`, "latin1");
+    const text = earlyHints(head, this.#forward.site);
+    if (text !== undefined) this.#connection.socket.write(text, "latin1");
   }
 
   onHead(head: AnswerHead): void {

@@ -3,50 +3,14 @@
  * Owns: the strict reading of an HTTP/1.1 request head from its bytes, and the head that goes to the target.
  * Never: repairs or refuses: what is not ordinary is for the compat lane to judge, so this parser can only be too careful.
  */
-import { BROKEN, FieldScan, INCOMPLETE, NameTable, withoutBlanks } from "../rules/field-scan.ts";
-import { PER_CONNECTION, OURS } from "../rules/headers.ts";
+import { BROKEN, FieldScan, INCOMPLETE, withoutBlanks } from "../rules/field-scan.ts";
 import type { RequestHead } from "../rules/request-head.ts";
-import { type ConnectionFacts, type HeadLimits, METHODS, SINGLE } from "./check-request.ts";
+import { type ConnectionFacts, type HeadLimits, METHODS } from "./check-request.ts";
+import type { HeadMemory, ReadFields } from "./fast-memory.ts";
+import { AGENT, DROPPED, ENCODING, HOST, KIND, LENGTH, NAMES, PASSES, SINGLE_SHIFT, STRANGE } from "./fast-names.ts";
 
 /** A request for the compat lane. */
 const NOT_ORDINARY = BROKEN;
-
-/** What a name means here; the bits above tell single fields apart. */
-const KIND = 15;
-const PASSES = 0;
-const DROPPED = 1;
-const STRANGE = 2;
-const HOST = 3;
-const LENGTH = 4;
-const ENCODING = 5;
-const CONNECTION = 6;
-const AGENT = 7;
-const SINGLE_SHIFT = 4;
-
-/** Requests with one of these want more than bytes in and bytes out. */
-const STRANGE_NAMES = new Set(["upgrade", "expect", "te", "trailer", "http2-settings", "keep-alive", "proxy"]);
-const OWN_KINDS = new Map([
-  ["host", HOST],
-  ["content-length", LENGTH],
-  ["transfer-encoding", ENCODING],
-  ["connection", CONNECTION],
-  ["user-agent", AGENT],
-]);
-
-const NAMES = new NameTable(knownNames());
-
-/** From the sets the rules and the checks use, so that the lanes cannot differ in a name. */
-function knownNames(): Map<string, number> {
-  const names = new Map<string, number>();
-  // Two Cookie fields are allowed, but become one (RFC 6265 §5.4): Node does that.
-  const single = [...SINGLE, "cookie"];
-  for (const name of new Set([...PER_CONNECTION, ...OURS, ...single])) {
-    const isDropped = PER_CONNECTION.has(name) || OURS.has(name);
-    const kind = OWN_KINDS.get(name) ?? (STRANGE_NAMES.has(name) ? STRANGE : isDropped ? DROPPED : PASSES);
-    names.set(name, kind | ((single.indexOf(name) + 1) << SINGLE_SHIFT));
-  }
-  return names;
-}
 
 /** Bytes of an origin-form target (RFC 9112 §3.2.1): visible ASCII without `#` and `\`, as check-request has it. */
 const TARGET = new Uint8Array(256);
@@ -120,15 +84,20 @@ export class HeadReader {
   contentLength = 0;
   /** The client said `Connection: close`. */
   isLast = false;
+  #length = "";
+  #isChunked = false;
   readonly #fields = new FieldScan({ underscores: false });
   /** Is the field left out of what the target sees? */
   readonly #isLeftOut = new Uint8Array(512);
   #text = "";
-  #sectionStart = 0;
-  #sectionEnd = 0;
+  #section = "";
+  #passed = "";
 
-  /** @returns the position behind the head, INCOMPLETE or NOT_ORDINARY; names in `bytes` are in lower case then */
-  read(bytes: Buffer, limits: HeadLimits): number {
+  /**
+   * @param memory  of the connection
+   * @returns the position behind the head, INCOMPLETE or NOT_ORDINARY; names in `bytes` may be in lower case then
+   */
+  read(bytes: Buffer, limits: HeadLimits, memory?: HeadMemory): number {
     const end = bytes.length;
     let at = 0;
     while (at < end && at < MAX_METHOD && bytes[at] !== SPACE) at++;
@@ -144,15 +113,50 @@ export class HeadReader {
       if (at === end) return INCOMPLETE;
       if (bytes[at++] !== byte) return NOT_ORDINARY;
     }
+    const known = memory?.find(bytes, at, limits);
+    if (known !== undefined && memory !== undefined) {
+      this.#recall(known);
+      this.#takeLine(bytes.toString("latin1", 0, lineEnd), methodEnd, lineEnd);
+      return METHODS.has(this.method) && this.#takeFraming() ? at + memory.length : NOT_ORDINARY;
+    }
+    const copy = memory?.copy(bytes, at);
     const done = this.#fields.scan(bytes, at, end);
     if (done <= 0) return done;
     const text = bytes.toString("latin1", 0, done);
     this.#text = text;
-    this.#sectionStart = at;
-    this.#sectionEnd = done - 2;
+    this.#takeLine(text, methodEnd, lineEnd);
+    if (!METHODS.has(this.method) || !this.#judge(bytes, limits)) return NOT_ORDINARY;
+    this.#section = text.slice(at, done - 2);
+    this.#passed = this.#passedOn(done - 2);
+    if (copy !== undefined) memory?.keep(copy.subarray(0, done - at), this.#fieldsRead(), limits);
+    return done;
+  }
+
+  #takeLine(text: string, methodEnd: number, lineEnd: number): void {
     this.method = text.slice(0, methodEnd);
     this.target = text.slice(methodEnd + 1, lineEnd);
-    return METHODS.has(this.method) && this.#judge(bytes, limits) ? done : NOT_ORDINARY;
+  }
+
+  #fieldsRead(): ReadFields {
+    return {
+      section: this.#section,
+      passed: this.#passed,
+      authority: this.authority,
+      userAgent: this.userAgent,
+      length: this.#length,
+      isChunked: this.#isChunked,
+      isLast: this.isLast,
+    };
+  }
+
+  #recall(known: ReadFields): void {
+    this.#section = known.section;
+    this.#passed = known.passed;
+    this.authority = known.authority;
+    this.userAgent = known.userAgent;
+    this.#length = known.length;
+    this.#isChunked = known.isChunked;
+    this.isLast = known.isLast;
   }
 
   #judge(bytes: Buffer, limits: HeadLimits): boolean {
@@ -160,8 +164,8 @@ export class HeadReader {
     if (count > limits.headFields) return false;
     const text = this.#text;
     let seen = 0;
-    let length = "";
-    let isChunked = false;
+    this.#length = "";
+    this.#isChunked = false;
     this.authority = "";
     this.userAgent = undefined;
     this.isLast = false;
@@ -197,17 +201,17 @@ export class HeadReader {
             if (this.#fields.isPlain[index] === 0) return false;
             const value = text.slice(at[slot + 2], valueEnd);
             if (kind === HOST) this.authority = value;
-            else if (kind === LENGTH) length = value === "" ? "?" : value;
+            else if (kind === LENGTH) this.#length = value === "" ? "?" : value;
             else if (kind === ENCODING) {
               if (value !== "chunked") return false;
-              isChunked = true;
+              this.#isChunked = true;
             } else if (!this.#takeConnection(value)) return false;
           }
         }
       }
       this.#isLeftOut[index] = isLeftOut;
     }
-    return this.authority !== "" && this.#takeFraming(length, isChunked);
+    return this.authority !== "" && this.#takeFraming();
   }
 
   #takeConnection(value: string): boolean {
@@ -217,7 +221,9 @@ export class HeadReader {
     return this.isLast;
   }
 
-  #takeFraming(length: string, isChunked: boolean): boolean {
+  #takeFraming(): boolean {
+    const length = this.#length;
+    const isChunked = this.#isChunked;
     this.body = isChunked ? "chunked" : "none";
     this.contentLength = 0;
     if (length === "") return true;
@@ -230,18 +236,15 @@ export class HeadReader {
 
   /** For the rules. @param host  the authority, normalised */
   head(facts: ConnectionFacts, host: string): RequestHead {
-    return new OrdinaryHead(this, facts, host, this.#text.slice(this.#sectionStart, this.#sectionEnd));
+    return new OrdinaryHead(this, facts, host, this.#section);
   }
 
-  /**
-   * The whole head for the target: the same fields in the same order as `requestHeaders` gives.
-   * @param added  lines that the edge adds, each with its CRLF
-   */
-  forTarget(path: string, authority: string, added: string): string {
+  /** The lines of the section that go on, as they stand or made plain. */
+  #passedOn(sectionEnd: number): string {
     const fields = this.#fields;
     const { at, count } = fields;
     const text = this.#text;
-    let out = `${this.method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n`;
+    let out = "";
     /** Lines that stand as they shall go on are cut out in one piece. */
     let run = -1;
     for (let index = 0; index < count; index++) {
@@ -257,8 +260,15 @@ export class HeadReader {
         out += `${text.slice(start, at[slot + 1])}: ${text.slice(at[slot + 2], at[slot + 3])}\r\n`;
       }
     }
-    if (run >= 0) out += text.slice(run, this.#sectionEnd);
-    out += added;
+    return run < 0 ? out : out + text.slice(run, sectionEnd);
+  }
+
+  /**
+   * The whole head for the target: the same fields in the same order as `requestHeaders` gives.
+   * @param added  lines that the edge adds, each with its CRLF
+   */
+  forTarget(path: string, authority: string, added: string): string {
+    const out = `${this.method} ${path} HTTP/1.1\r\nhost: ${authority}\r\n${this.#passed}${added}`;
     if (this.body === "chunked") return `${out}transfer-encoding: chunked\r\n\r\n`;
     if (this.body === "length") return `${out}content-length: ${this.contentLength}\r\n\r\n`;
     // RFC 9110 §8.6: a method that expects a body says its zero, as node:http's client has it.

@@ -10,8 +10,9 @@ import { RequestIds } from "../../core/request-ids.ts";
 import { createYoungGarbage } from "../../core/young-garbage.ts";
 import type { ConnectionFacts } from "./check-request.ts";
 import { DateLine } from "./fast-answer.ts";
-import { FastConnection, type FastHome } from "./fast-connection.ts";
+import { FastConnection } from "./fast-connection.ts";
 import { HeadReader } from "./fast-head.ts";
+import type { FastHome } from "./fast-home.ts";
 import { Turn } from "./fast-turn.ts";
 import { SharedReading } from "./shared-reading.ts";
 
@@ -43,10 +44,9 @@ export function createFastLane(context: LaneContext, options: FastOptions): Fast
     context,
     clock,
     date: new DateLine(),
-    garbage: createYoungGarbage(),
     reader: new HeadReader(),
     idleMs: () => Math.min(context.limits().idleMs, longestIdleMs),
-    reading: new SharedReading(),
+    reading: new SharedReading(createYoungGarbage()),
     turn: new Turn(options.gatherFrom),
     ids: new RequestIds(),
     handOver(connection) {

@@ -3,6 +3,7 @@
  * Owns: the state between asking and the last byte, whatever connection carries it; its deadline.
  * Never: reads bytes of an answer or chooses a connection.
  */
+import type { Duplex } from "node:stream";
 import { GatehouseError } from "../../core/errors.ts";
 import { lastChunk } from "./chunks.ts";
 import type { UpstreamConnection } from "./connection.ts";
@@ -34,6 +35,10 @@ export class Call implements UpstreamCall {
   constructor(request: UpstreamRequest, sink: AnswerSink) {
     this.request = request;
     this.sink = sink;
+  }
+
+  get taker(): Duplex | undefined {
+    return this.connection?.socket;
   }
 
   /** How long the phase may last (milliseconds). */

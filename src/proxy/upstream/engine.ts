@@ -6,6 +6,7 @@
  * Not streams: a stream for each body costs more than the rest of a small request. A sink is an object that the lane has
  * already (one per client connection or per HTTP/2 stream), and the memory of what it is given is used again.
  */
+import type { Duplex } from "node:stream";
 import type { TargetConfig, TimeoutsConfig } from "../../config/model.ts";
 import type { GatehouseError } from "../../core/errors.ts";
 import type { AnswerHead } from "./answer-head.ts";
@@ -59,6 +60,8 @@ export interface UpstreamCall {
   writeRaw(bytes: Buffer): boolean;
   /** The request is whole. @param trailers  flat list; only behind a chunked body */
   end(trailers?: readonly string[]): void;
+  /** What the bytes are written to, once it is connected. While its `writableLength` is 0 it needs none of them. */
+  readonly taker: Duplex | undefined;
   /** Has the whole request been handed over? */
   readonly isSent: boolean;
   /** The client does not take its answer: the target waits, and its deadlines with it. */
