@@ -52,7 +52,7 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
 
   constructor(connection: FastConnection, exchange: Exchange, forward: Forward, isLast: boolean) {
     this.#connection = connection;
-    this.#out = new PacketWriter(connection.socket);
+    this.#out = new PacketWriter(connection.socket, connection.home.scratch);
     this.#exchange = exchange;
     this.#forward = forward;
     this.#isLast = isLast;

@@ -10,6 +10,7 @@ import type { DateLine } from "./fast-answer.ts";
 import type { FastConnection } from "./fast-connection.ts";
 import type { HeadReader } from "./fast-head.ts";
 import type { Turn } from "./fast-turn.ts";
+import type { Scratch } from "./fast-writer.ts";
 import type { SharedReading } from "./shared-reading.ts";
 
 export interface FastHome {
@@ -22,6 +23,7 @@ export interface FastHome {
   idleMs(): number;
   reading: SharedReading;
   turn: Turn;
+  scratch: Scratch;
   ids: RequestIds;
   /** Gives the socket away, with its unread bytes put back. */
   handOver(connection: FastConnection): void;

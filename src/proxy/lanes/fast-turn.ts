@@ -22,8 +22,11 @@ export class Turn {
   #waiting: Waiting[] = [];
   #spare: Waiting[] = [];
   readonly #gatherFrom: number;
+  readonly #ended: () => void;
 
-  constructor(gatherFrom = GATHER_FROM) {
+  /** @param ended  called when all that waited has gone, and nothing waits yet for the next end */
+  constructor(ended: () => void, gatherFrom = GATHER_FROM) {
+    this.#ended = ended;
     this.#gatherFrom = gatherFrom;
   }
 
@@ -40,5 +43,6 @@ export class Turn {
     this.#spare = waiting;
     for (const one of waiting) one.turnEnds();
     waiting.length = 0;
+    if (this.#waiting.length === 0) this.#ended();
   };
 }

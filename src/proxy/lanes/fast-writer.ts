@@ -9,17 +9,45 @@ import { TLSSocket } from "node:tls";
 /** RFC 8446 §5.1 */
 const RECORD_BYTES = 16_384;
 const NOTHING: Buffer = Buffer.alloc(0);
+/** What a turn of a busy lane puts together, and one read of a target (64 KiB) with its head behind it. */
+const SCRATCH_BYTES = 262_144;
+
+/**
+ * Where heads and bodies are put together: one memory for all connections of the lane. A Buffer for each answer is memory
+ * outside V8's heap, and V8 collects everything it has for every 64 MB of it.
+ */
+export class Scratch {
+  readonly #bytes: Buffer = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+  #used = 0;
+
+  /** Holds until the next call of any method; undefined where there is no room. */
+  lend(size: number): Buffer | undefined {
+    return this.#used + size > SCRATCH_BYTES ? undefined : this.#bytes.subarray(this.#used, this.#used + size);
+  }
+
+  /** Holds until `clear`. */
+  lendForTurn(size: number): Buffer | undefined {
+    const lent = this.lend(size);
+    if (lent !== undefined) this.#used += size;
+    return lent;
+  }
+
+  /** All that waited for the end of the turn is written. */
+  clear(): void {
+    this.#used = 0;
+  }
+}
 
 export class PacketWriter {
   readonly #socket: Socket;
+  readonly #scratch: Scratch;
   #before = "";
   #piece: Buffer = NOTHING;
   #after = "";
-  /** The piece is a copy. */
-  #isOurs = false;
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, scratch: Scratch) {
     this.#socket = socket;
+    this.#scratch = scratch;
   }
 
   /** Latin1. */
@@ -39,21 +67,19 @@ export class PacketWriter {
     return this.#before.length + this.#piece.length + this.#after.length <= RECORD_BYTES;
   }
 
-  /** What is held is copied, so that it may wait. */
+  /** What is held is put together, so that it may wait for the end of the turn. */
   settle(): void {
-    if (this.#before === "" && this.#piece.length === 0) return;
-    const bytes = this.#together();
+    const size = this.#before.length + this.#piece.length + this.#after.length;
+    const bytes = this.#together(this.#scratch.lendForTurn(size) ?? Buffer.allocUnsafe(size));
     this.#before = "";
     this.#after = "";
     this.#piece = bytes;
-    this.#isOurs = true;
   }
 
-  #together(): Buffer {
+  #together(bytes: Buffer): Buffer {
     const before = this.#before;
     const piece = this.#piece;
     const after = this.#after;
-    const bytes = Buffer.allocUnsafe(before.length + piece.length + after.length);
     if (before !== "") bytes.write(before, 0, "latin1");
     if (piece.length > 0) bytes.set(piece, before.length);
     if (after !== "") bytes.write(after, before.length + piece.length, "latin1");
@@ -62,22 +88,19 @@ export class PacketWriter {
 
   flush(): void {
     const socket = this.#socket;
-    if (this.#piece.length === 0) {
-      const before = this.#before;
-      if (before === "") return;
-      this.#before = "";
-      socket.write(before, "latin1");
-      return;
-    }
-    // Alone and with nothing waiting before it, OpenSSL takes it within this call (TLSWrap::DoWrite writes, or copies what
-    // it cannot write), and its memory is free again.
-    const isAlone = this.#before === "" && this.#after === "";
-    const isTaken = this.#isOurs || (socket.writableLength === 0 && socket instanceof TLSSocket);
-    const bytes = isAlone && isTaken ? this.#piece : this.#together();
+    const size = this.#before.length + this.#piece.length + this.#after.length;
+    if (size === 0) return;
+    // With nothing waiting before it, OpenSSL takes it within this call (TLSWrap::DoWrite writes, or copies what it cannot
+    // write), and its memory is free again.
+    const isTaken = socket.writableLength === 0 && socket instanceof TLSSocket;
+    const isWhole = this.#before === "" && this.#after === "";
+    const bytes =
+      isTaken && isWhole
+        ? this.#piece
+        : this.#together((isTaken ? this.#scratch.lend(size) : undefined) ?? Buffer.allocUnsafe(size));
     this.#before = "";
     this.#piece = NOTHING;
     this.#after = "";
-    this.#isOurs = false;
     socket.write(bytes);
   }
 }

@@ -14,6 +14,7 @@ import { FastConnection } from "./fast-connection.ts";
 import { HeadReader } from "./fast-head.ts";
 import type { FastHome } from "./fast-home.ts";
 import { Turn } from "./fast-turn.ts";
+import { Scratch } from "./fast-writer.ts";
 import { SharedReading } from "./shared-reading.ts";
 
 export interface FastLane {
@@ -40,6 +41,7 @@ export function createFastLane(context: LaneContext, options: FastOptions): Fast
   const connections = new Set<FastConnection>();
   const clock = new CoarseClock();
   let longestIdleMs = Number.POSITIVE_INFINITY;
+  const scratch = new Scratch();
   const home: FastHome = {
     context,
     clock,
@@ -47,7 +49,8 @@ export function createFastLane(context: LaneContext, options: FastOptions): Fast
     reader: new HeadReader(),
     idleMs: () => Math.min(context.limits().idleMs, longestIdleMs),
     reading: new SharedReading(createYoungGarbage()),
-    turn: new Turn(options.gatherFrom),
+    turn: new Turn(() => scratch.clear(), options.gatherFrom),
+    scratch,
     ids: new RequestIds(),
     handOver(connection) {
       connections.delete(connection);
