@@ -57,9 +57,9 @@ interface Book {
 
 export interface LedgerOptions {
   directoryUrl: string;
-  storage: Storage;
+  storage: Pick<Storage, "read" | "write" | "lock">;
   clock: Clock;
-  log: Logger;
+  log: Pick<Logger, "warn">;
 }
 
 const WORDS: Readonly<Record<LimitKind, string>> = {

@@ -8,7 +8,8 @@ import { ConfigInvalid, findingText } from "../config/findings.ts";
 import { loadConfig, type LoadedConfig } from "../config/load.ts";
 import { isGatehouseError } from "../core/errors.ts";
 import type { Finding, Report, Severity } from "../doctor/finding.ts";
-import { lookAtEverything, type Running, type Surroundings, unreadable } from "../doctor/look.ts";
+import { lookAtEverything, unreadable } from "../doctor/look.ts";
+import type { Running, Surroundings } from "../doctor/running.ts";
 import { EXIT } from "./exit-codes.ts";
 import { harmless, paint, printJson, type Style, type Terminal } from "./terminal.ts";
 
@@ -21,6 +22,8 @@ export interface DoctorRequest {
   client: () => Promise<AdminClient>;
   /** After `init` none runs yet, and that is no fault. */
   isNew?: boolean;
+  /** The CA's staging is to look as well. */
+  rehearse?: boolean;
 }
 
 /** Three owners, of which two must agree; they see the address that every site sees. */
@@ -55,7 +58,7 @@ export async function runDoctor(request: DoctorRequest, terminal: Terminal): Pro
 }
 
 async function look(
-  { file, only, client, isNew = false }: DoctorRequest,
+  { file, only, client, isNew = false, rehearse = false }: DoctorRequest,
   witnesses: Surroundings["witnesses"] | undefined,
   signal: AbortSignal,
   terminal: Terminal,
@@ -73,12 +76,17 @@ async function look(
   }
   const { config, warnings } = loaded;
   const running = await ask(client, isNew);
+  if (rehearse && running.running !== undefined)
+    terminal.err.write("The CA's staging is asked to look; that may take a minute.\n");
   return lookAtEverything({
     config,
     warnings: warnings.map(findingText),
     ...running,
     only: only?.toLowerCase(),
     witnesses: witnesses ?? config.ddns?.witnesses ?? WITNESSES,
+    rehearse: rehearse
+      ? async (name) => (await client()).issue({ name, force: true, really: false, staging: true }, () => {})
+      : undefined,
     signal,
   });
 }
@@ -89,8 +97,13 @@ async function ask(
 ): Promise<Pick<Surroundings, "running" | "notRunning">> {
   try {
     const admin = await client();
-    const [status, certificates, router] = await Promise.all([admin.status(), admin.certificates(), admin.router()]);
-    const running: Running = { listeners: status.listeners, certificates, router: router.report };
+    const [status, certificates, router, ddns] = await Promise.all([
+      admin.status(),
+      admin.certificates(),
+      admin.router(),
+      admin.ddns(),
+    ]);
+    const running: Running = { listeners: status.listeners, certificates, router: router.report, ddns };
     return { running, notRunning: undefined };
   } catch (error) {
     if (!isGatehouseError(error)) throw error;

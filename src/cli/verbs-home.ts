@@ -75,13 +75,20 @@ export function declareHomeVerbs({ verb, client, terminal }: Verbs): void {
         "Look at every link from the configuration to the world, and say which is broken and what to do next. Changes nothing; works without a running Gatehouse, too. Exits 1 when there is something to mend.",
       examples: ["gatehouse doctor", "gatehouse doctor ha.example.org --json | jq -r .summary"],
       takes: ["admin", "json"],
-      options: [WITNESS],
+      options: [
+        WITNESS,
+        [
+          "--rehearse",
+          "have the CA's staging look at the name from outside: the running Gatehouse proves it there, and nothing is signed",
+        ],
+      ],
     },
     async (flags, [only]) => {
       const { runDoctor } = await import("./doctor.ts");
       const file = findConfig(flags.config, env);
       const witnesses = textFlag(flags, "witness");
-      return runDoctor({ file, only, json: flags.json === true, witnesses, client: () => client(flags) }, terminal);
+      const asked = { file, only, json: flags.json === true, witnesses, rehearse: flags["rehearse"] === true };
+      return runDoctor({ ...asked, client: () => client(flags) }, terminal);
     },
   );
   verb(

@@ -5,7 +5,7 @@
  */
 import type { Path } from "./findings.ts";
 
-const TOP = ["status", "storage", "cluster", "doctor"];
+const TOP = ["status", "storage", "cluster"];
 const SITE = ["allow", "deny", "ban", "auth", "limit", "health", "acme", "maintenance", "clientCert"];
 
 export function isLater(block: Path, key: string): boolean {

@@ -3,6 +3,7 @@
  * Owns: the shape that the other rooms may know (as types alone).
  * Never: parses; `schema` makes these, `load` finds and freezes them.
  */
+import type { DoctorConfig } from "./doctor.ts";
 import type { NotifyConfig } from "./notify.ts";
 
 /** Where a listener waits. `fd` takes a socket that systemd opened. */
@@ -282,6 +283,7 @@ export interface Config {
   dns: DnsConfig;
   router: RouterConfig;
   ddns: DdnsConfig | undefined;
+  doctor: DoctorConfig;
   sites: readonly SiteConfig[];
   ports: readonly PortConfig[];
   /** Sites and ports that were left out, with the finding that says why (`file:line:column …`). The rest runs. */

@@ -7,6 +7,7 @@ import { Document } from "yaml";
 import { formatDuration, formatSize } from "../core/time.ts";
 import { listenText } from "./addresses.ts";
 import { ddnsOut } from "./ddns.ts";
+import { doctorOut } from "./doctor.ts";
 import { limitsOut } from "./limits.ts";
 import { dnsOut } from "./resolve-dns.ts";
 import { routerOut } from "./router.ts";
@@ -31,6 +32,7 @@ export function writtenOut(config: Config, references: ReadonlyMap<string, strin
     acme: acmeOut(config.acme, hide),
     ...dnsOut(config.dns, hide),
     router: routerOut(config.router),
+    doctor: doctorOut(config.doctor),
     ...ddnsOut(config.ddns, config.dns, hide),
     sites: Object.fromEntries(config.sites.map((site) => [site.name, siteOut(site, hide)])),
     ports:

@@ -6,6 +6,7 @@
 import { basename, dirname, join, resolve } from "node:path";
 import { coversEverybody, listenText } from "./addresses.ts";
 import { resolveDdns } from "./ddns.ts";
+import { resolveDoctor } from "./doctor.ts";
 import type { Judged } from "./judge.ts";
 import { resolveRouter } from "./router.ts";
 import { resolveLimits } from "./limits.ts";
@@ -76,6 +77,7 @@ export async function resolveConfig(
       router: resolveRouter(declared.router),
       dns: { ...zones, dyndns2 },
       ddns,
+      doctor: resolveDoctor(declared.doctor),
       sites,
       ports,
       trustedProxies,

@@ -7,6 +7,7 @@ import { validateHeaderValue } from "node:http";
 import * as z from "zod";
 import { readListenAddress, readPeers } from "./addresses.ts";
 import { ddnsSchemas } from "./ddns.ts";
+import { doctorSchema } from "./doctor.ts";
 import { Refusal, shown } from "./findings.ts";
 import {
   block,
@@ -228,6 +229,7 @@ export const configSchema = z.strictObject({
   ...dnsSchemas,
   router: routerSchema,
   ...ddnsSchemas,
+  doctor: doctorSchema,
   sites: z.record(z.string(), siteSchema).meta({ description: "Host name: target, or a block of keys." }),
   ports: portsSchema,
   notify: notifySchema,

@@ -139,12 +139,14 @@ function overUdp(
         // A stranger's packet; the answer may still come.
       }
     });
-    socket.connect(server.port, server.host, () => {
+    // Not as the callback of connect: that one is called when there is no route, too, and a send would then throw.
+    socket.once("connect", () => {
       // A closed port is told by the next call on a connected socket, as an error event.
       socket.send(query, (error) => {
         if (error !== null) once(() => reject(error));
       });
     });
+    socket.connect(server.port, server.host);
   });
 }
 

@@ -4,8 +4,18 @@
  * Never: sends one (ask does) or signs one (tsig does).
  */
 
-/** Types (RFC 1035 §3.2.2, RFC 3596, RFC 8945) and the two that only questions have. */
-export const RECORD_TYPES = { A: 1, NS: 2, CNAME: 5, SOA: 6, TXT: 16, AAAA: 28, TSIG: 250, ANY: 255 } as const;
+/** Types (RFC 1035 §3.2.2, RFC 3596, RFC 8945, RFC 8659) and the two that only questions have. */
+export const RECORD_TYPES = {
+  A: 1,
+  NS: 2,
+  CNAME: 5,
+  SOA: 6,
+  TXT: 16,
+  AAAA: 28,
+  TSIG: 250,
+  ANY: 255,
+  CAA: 257,
+} as const;
 export type RecordType = keyof typeof RECORD_TYPES;
 
 /** RFC 1035 §3.2.4, RFC 2136 §1.1. */

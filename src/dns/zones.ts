@@ -6,7 +6,7 @@
 import { getServers } from "node:dns";
 import { errorText } from "../core/errors.ts";
 import { type DnsServer, askDns } from "./ask.ts";
-import { type DnsMessage, type RecordType, RCODES, RECORD_TYPES, decodeName } from "./message.ts";
+import { type DnsMessage, type DnsRecord, type RecordType, RCODES, RECORD_TYPES, decodeName } from "./message.ts";
 import { failed, refused } from "./refusals.ts";
 
 const DNS_PORT = 53;
@@ -27,6 +27,12 @@ export interface Zones {
   follow(name: string, signal: AbortSignal): Promise<string>;
   /** The zone that the name lies in. */
   zoneOf(name: string, signal: AbortSignal): Promise<string>;
+  /**
+   * What a resolver says; records of other types and owners (an alias on the way) are among them.
+   *
+   * @throws GATEHOUSE_DNS_FAILED when no resolver has an opinion; the signal's reason
+   */
+  records(name: string, type: RecordType, signal: AbortSignal): Promise<readonly DnsRecord[]>;
   /** Addresses of those who answer for the name. */
   nameServersOf(name: string, signal: AbortSignal): Promise<DnsServer[]>;
 }
@@ -79,6 +85,7 @@ export function createZones(options: ZonesOptions = {}): Zones {
   return {
     follow,
     zoneOf,
+    records: async (name, type, signal) => (await ask(name, type, signal)).answers,
     async nameServersOf(name, signal) {
       if (options.nameServers !== undefined && options.nameServers.length > 0) return [...options.nameServers];
       const zone = await zoneOf(name, signal);

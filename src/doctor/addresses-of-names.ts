@@ -3,6 +3,7 @@
  * Owns: comparing A and AAAA, as the zone's own servers show them, with the public addresses.
  * Never: writes a record.
  */
+import { isIP } from "node:net";
 import type { Config } from "../config/model.ts";
 import { errorText } from "../core/errors.ts";
 import { shownAddresses, type Shown } from "../dns/shown.ts";
@@ -15,22 +16,34 @@ const MAX_NAMES = 32;
 /** RFC 6761, RFC 6762, RFC 8375, RFC 9476-like: no public zone has them. */
 const NEVER_PUBLIC = /(?:^|\.)(?:localhost|local|internal|test|example|invalid|home\.arpa|onion)$/;
 
+/** A name that no public DNS can know. */
+export const neverPublic = (name: string): boolean =>
+  NEVER_PUBLIC.test(name) || !name.includes(".") || isIP(name) !== 0;
+
+export interface NamesLook {
+  notes: readonly Note[];
+  /** What DNS shows of each name that was asked about. */
+  shown: ReadonlyMap<string, readonly Shown[]>;
+}
+
 export async function lookAtNames(
   config: Config,
   names: readonly string[],
   seen: PublicAddress | undefined,
   signal: AbortSignal,
-): Promise<Note[]> {
+): Promise<NamesLook> {
   const { resolvers, nameServers } = config.dns;
   const zones = createZones({ resolvers, nameServers });
+  const all = new Map<string, readonly Shown[]>();
   const notes = await Promise.all(
     names.slice(0, MAX_NAMES).map(async (name) => {
-      if (NEVER_PUBLIC.test(name) || !name.includes(".")) {
+      if (neverPublic(name)) {
         const seen = `${name} is a name for this network alone; public DNS does not know it.`;
         return [note("ok", "DNS_NOT_PUBLIC", { subject: name, seen })];
       }
       try {
         const shown = await shownAddresses(zones, name.replace("*", "gatehouse-doctor"), signal);
+        all.set(name, shown);
         return judgeName({ name, shown, seen, isAtHome: config.acme.directoryUrl === undefined });
       } catch (error) {
         signal.throwIfAborted();
@@ -43,7 +56,7 @@ export async function lookAtNames(
     const seen = `${names.length - MAX_NAMES} more names were not asked; gatehouse doctor NAME asks about one.`;
     notes.push([note("unknown", "DNS_NOT_ASKED", { seen })]);
   }
-  return notes.flat();
+  return { notes: notes.flat(), shown: all };
 }
 
 export interface NameSeen {

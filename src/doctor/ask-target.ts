@@ -10,8 +10,10 @@ import { connect as connectTls } from "node:tls";
 import type { TargetConfig } from "../config/model.ts";
 
 const ANSWER_WITHIN_MS = 5_000;
-/** Enough to know a bare refusal by. */
-const SHOWN_BYTES = 200;
+/** A machine inside that speaks TLS answers the first message within milliseconds. */
+const HELLO_WITHIN_MS = 2_000;
+/** Enough to know a bare refusal by, or a page by its title. */
+const SHOWN_BYTES = 2_000;
 
 export interface TargetAnswer {
   status: number;
@@ -28,17 +30,28 @@ export interface Asking {
   signal: AbortSignal;
 }
 
+/** A request as the proxy would make it, with the headers of `options` beside; not sent yet. */
+export function requestTo(target: TargetConfig, asking: Asking, options: RequestOptions): ClientRequest {
+  const { host, withForwarding, signal } = asking;
+  const whole: RequestOptions = {
+    ...(target.kind === "unix" ? { socketPath: target.path } : { host: target.host, port: target.port }),
+    agent: false,
+    signal,
+    ...options,
+    headers: {
+      host,
+      "user-agent": "gatehouse-doctor",
+      ...(withForwarding ? forwardingFor(host) : {}),
+      ...(options.headers as Record<string, string> | undefined),
+    },
+  };
+  return target.kind === "https" ? askOverTls(target, whole) : requestPlain(whole);
+}
+
 /** @throws the network's or the parser's error; after 5 s one with code ETIMEDOUT */
-export function askTarget(target: TargetConfig, { host, withForwarding, signal }: Asking): Promise<TargetAnswer> {
+export function askTarget(target: TargetConfig, asking: Asking): Promise<TargetAnswer> {
   return new Promise((resolve, reject) => {
-    const options: RequestOptions = {
-      ...(target.kind === "unix" ? { socketPath: target.path } : { host: target.host, port: target.port }),
-      path: "/",
-      agent: false,
-      signal,
-      headers: { host, "user-agent": "gatehouse-doctor", ...(withForwarding ? forwardingFor(host) : {}) },
-    };
-    const asked = target.kind === "https" ? askOverTls(target, options) : requestPlain(options);
+    const asked = requestTo(target, asking, { path: "/" });
     const timer = setTimeout(() => {
       const late = new Error(`no answer within ${ANSWER_WITHIN_MS / 1000} s`);
       asked.destroy(Object.assign(late, { code: "ETIMEDOUT" }));
@@ -91,7 +104,7 @@ export function speaksTls({ host, port }: TargetConfig, signal: AbortSignal): Pr
       port,
       servername: isIP(host) === 0 ? host : "",
       rejectUnauthorized: false,
-      timeout: ANSWER_WITHIN_MS,
+      timeout: HELLO_WITHIN_MS,
     });
     const end = (speaks: boolean): void => {
       signal.removeEventListener("abort", stop);

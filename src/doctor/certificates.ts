@@ -10,7 +10,7 @@ import type { SiteConfig } from "../config/model.ts";
 import { errorText } from "../core/errors.ts";
 import { type Note, note } from "./finding.ts";
 import { nearHost } from "./listening.ts";
-import type { Running } from "./look.ts";
+import type { Running } from "./running.ts";
 
 const HANDSHAKE_WITHIN_MS = 5_000;
 const DAY_MS = 86_400_000;

@@ -3,13 +3,12 @@
  * Owns: comparing our clock with the Date of an HTTPS answer, the CA's first.
  * Never: sets a clock.
  */
-import { request } from "node:https";
 import type { Config } from "../config/model.ts";
 import { errorText } from "../core/errors.ts";
 import type { Witness } from "../network/public-ip.ts";
+import { askHttps, type HttpsAnswer } from "./ask-ca.ts";
 import { type Note, note } from "./finding.ts";
 
-const ASK_WITHIN_MS = 5_000;
 /** A Date has whole seconds and travelled for a while; certificates and TOTP bear a minute. */
 const SLIGHT_MS = 60_000;
 /** From here on fresh certificates are "not yet valid" and DNS signatures are refused (RFC 8945: 300 s). */
@@ -18,6 +17,8 @@ const GRAVE_MS = 300_000;
 export async function lookAtClock(
   { acme }: Config,
   witnesses: readonly Witness[],
+  /** The CA's directory, which another look wants as well. */
+  directory: () => Promise<HttpsAnswer>,
   signal: AbortSignal,
 ): Promise<Note[]> {
   const urls = [acme.directoryUrl, ...witnesses.map((one) => (one.kind === "https" ? one.url : undefined))];
@@ -25,7 +26,8 @@ export async function lookAtClock(
   for (const url of urls) {
     if (url === undefined) continue;
     try {
-      return [judged(await dateOf(url, signal), new URL(url).host)];
+      const answer = await (url === acme.directoryUrl ? directory() : askHttps(url, signal));
+      return [judged(answer, new URL(url).host)];
     } catch (error) {
       signal.throwIfAborted();
       reasons.push(`${new URL(url).host}: ${errorText(error)}`);
@@ -36,7 +38,8 @@ export async function lookAtClock(
   return [note("unknown", "CLOCK_NOT_COMPARED", { seen: `The clock was not compared: ${why}.` })];
 }
 
-function judged({ theirs, ours }: { theirs: number; ours: number }, host: string): Note {
+function judged({ theirs, ours }: HttpsAnswer, host: string): Note {
+  if (theirs === undefined) throw new Error("its answer has no date");
   const off = ours - theirs;
   const size = Math.abs(off);
   const seconds = Math.round(size / 1000);
@@ -45,25 +48,5 @@ function judged({ theirs, ours }: { theirs: number; ours: number }, host: string
     seen: `The clock of this machine is ${seconds} s ${off > 0 ? "ahead of" : "behind"} ${host}'s.`,
     why: "With a wrong clock certificates seem expired or not valid yet, and renewals come at the wrong time.",
     next: "Switch time synchronisation on: sudo timedatectl set-ntp true",
-  });
-}
-
-/**
- * The certificate is not verified: with a wrong clock none would pass, and nothing but the date is taken. A liar can only
- * make us warn.
- */
-function dateOf(url: string, signal: AbortSignal): Promise<{ theirs: number; ours: number }> {
-  return new Promise((resolve, reject) => {
-    const bound = AbortSignal.any([signal, AbortSignal.timeout(ASK_WITHIN_MS)]);
-    const asked = request(url, { method: "HEAD", agent: false, rejectUnauthorized: false, signal: bound }, (answer) => {
-      const theirs = Date.parse(answer.headers.date ?? "");
-      answer.on("error", reject);
-      answer.resume();
-      if (Number.isNaN(theirs)) reject(new Error("its answer has no date"));
-      else resolve({ theirs, ours: Date.now() });
-      asked.destroy();
-    });
-    asked.on("error", reject);
-    asked.end();
   });
 }

@@ -11,7 +11,8 @@
 export type Severity = "ok" | "note" | "warning" | "error" | "unknown";
 
 /**
- * From the inside out, so that the first error is the one to mend first: a port that cannot be opened is why nothing runs.
+ * From the inside out, so that the first error is the one to mend first: a port that cannot be opened is why nothing runs,
+ * and a certificate that does not come is named after all that keeps a CA from looking.
  */
 export const CHECKS = [
   "configuration",
@@ -19,14 +20,21 @@ export const CHECKS = [
   "running",
   "clock",
   "target",
-  "certificate",
+  "websocket",
   "lan",
   "gateway",
   "router",
   "public-address",
+  "ddns",
   "dns",
-  "loopback",
+  "caa",
+  "acme-path",
   "outside",
+  "certificate",
+  "rate-limits",
+  "loopback",
+  "ipv6",
+  "clients",
 ] as const;
 
 export type CheckName = (typeof CHECKS)[number];

@@ -70,6 +70,9 @@ export function lookAtGateway(home: Gateway | undefined): Note[] {
   ];
 }
 
+const NO_PUBLIC_ADDRESS =
+  ". Careful routers refuse, too, when their own address outside is no public one: compare the one on its page with what a what-is-my-IP page shows.";
+
 export function lookAtRouter(
   { router: { map } }: Config,
   report: RouterReport | undefined,
@@ -113,7 +116,7 @@ export function lookAtRouter(
       subject,
       seen: one.error?.message ?? `The router does not lead ${subject} here yet.`,
       why,
-      next: one.error?.hint ?? (one.state === "waiting" ? "Look again in a minute." : checklist),
+      next: `${one.error?.hint?.replace(/\.$/, "") ?? (one.state === "waiting" ? "Look again in a minute." : checklist)}${one.state === "refused" ? NO_PUBLIC_ADDRESS : ""}`,
     });
   });
 }

@@ -8,7 +8,7 @@ import type { Config, ListenAddress } from "../config/model.ts";
 import { errorText, GatehouseError } from "../core/errors.ts";
 import { listenFailure } from "../core/listen-failure.ts";
 import { type Note, note } from "./finding.ts";
-import type { Running } from "./look.ts";
+import type { Running } from "./running.ts";
 
 const CONNECT_WITHIN_MS = 3_000;
 

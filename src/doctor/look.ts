@@ -3,51 +3,44 @@
  * Owns: the list of checks, a deadline for each, and the words for a check that could not be made.
  * Never: changes anything, here or in the router or in DNS.
  */
-import { isIP } from "node:net";
 import { randomBytes } from "node:crypto";
-import type { CertificateStatus } from "../acme/certificate-status.ts";
-import type { Config } from "../config/model.ts";
+import { isIP } from "node:net";
 import { errorText } from "../core/errors.ts";
 import { findGateway, type Gateway } from "../network/gateway.ts";
-import { lookAtPublicAddress, type PublicAddress, type Witness } from "../network/public-ip.ts";
+import { lookAtPublicAddress, type PublicAddress } from "../network/public-ip.ts";
 import { linkToRouter } from "../network/router-link.ts";
-import type { RouterReport } from "../network/router-report.ts";
+import { lookAtAcmePath } from "./acme-path.ts";
+import { lookAtNames, type NamesLook } from "./addresses-of-names.ts";
+import { askHttps, type HttpsAnswer } from "./ask-ca.ts";
+import { lookAtCaa } from "./caa.ts";
 import { lookAtCertificates } from "./certificates.ts";
 import { lookAtClock } from "./clock.ts";
-import { lookAtNames } from "./addresses-of-names.ts";
+import { lookAtDynamicDns } from "./dynamic-dns.ts";
 import { type CheckName, type Finding, type Note, note, type Report, reportOf, underCheck } from "./finding.ts";
 import { lookAtGateway, lookAtLan, lookAtPublic, lookAtRouter, ownPublic } from "./home.ts";
+import { lookAtIpv6 } from "./ipv6.ts";
 import { lookAtListening } from "./listening.ts";
 import { lookAtLoopback } from "./loopback.ts";
-import { lookAtTargets } from "./targets.ts";
+import { lookFromOutside } from "./outside.ts";
+import { lookAtRateLimits } from "./rate-limits.ts";
+import { configurationNotes, runningNotes, type Surroundings } from "./running.ts";
+import { lookAtTargets, type TargetsLook } from "./targets.ts";
+import { lookAtWebSockets } from "./websocket.ts";
 
-/** What a running Gatehouse says of itself. */
-export interface Running {
-  listeners: readonly { kind: "https" | "http" | "metrics"; host: string; port: number }[];
-  certificates: readonly CertificateStatus[];
-  router: RouterReport;
-}
-
-export interface Surroundings {
-  config: Config;
-  /** What the file is warned about, a line each. */
-  warnings: readonly string[];
-  running: Running | undefined;
-  /** Why `running` is undefined. */
-  notRunning: { message: string; next: string; isExpected: boolean } | undefined;
-  /** One name alone; undefined: all. */
-  only: string | undefined;
-  witnesses: readonly Witness[];
-  signal: AbortSignal;
-}
-
-/** Longer than the slowest look inside a check, a router that is asked by PCP (10 s). */
+/** Longer than the slowest look inside a check, a router that is asked by PCP (10 s) or a prober that waits for us (12 s). */
 const CHECK_WITHIN_MS = 15_000;
+/** A CA looks from several places and may be asked again. */
+const REHEARSAL_WITHIN_MS = 120_000;
+
+type Notes = Promise<readonly Note[]> | readonly Note[];
+type Look = (bound: AbortSignal) => Notes;
 
 export async function lookAtEverything(around: Surroundings): Promise<Report> {
-  const { config, running, signal } = around;
-  const sites = config.sites.filter(({ name }) => around.only === undefined || name === around.only);
-  const names = sites.map(({ name }) => name);
+  const { config, running, rehearse, witnesses, only, signal } = around;
+  const sites = config.sites.filter(({ name }) => only === undefined || name === only);
+  // An address is not in DNS.
+  const names = sites.map(({ name }) => name).filter((name) => isIP(name) === 0);
+  const own = sites.filter(({ passthrough }) => passthrough === undefined).map(({ name }) => name);
 
   const home = await withDeadline(() => findGateway(), signal).catch(() => undefined);
   const reached = await withDeadline((bound) => reachedByRouter(around, home, bound), signal).catch(() => undefined);
@@ -56,34 +49,80 @@ export async function lookAtEverything(around: Surroundings): Promise<Report> {
     signal,
   ).catch(() => undefined);
 
-  const checks: [CheckName, (bound: AbortSignal) => Promise<readonly Note[]> | readonly Note[]][] = [
+  // What more than one check needs is looked at once; whoever waits for it says so when it failed.
+  const { directoryUrl } = config.acme;
+  const directory = once<HttpsAnswer>(() =>
+    directoryUrl === undefined ? Promise.reject(new Error("no CA outside")) : askHttps(directoryUrl, signal),
+  );
+  const targets = once<TargetsLook>((bound) => lookAtTargets(sites, bound));
+  const dns = once<NamesLook>((bound) => lookAtNames(config, names, seen, bound));
+  const loopback = once<Note[]>((bound) => lookAtLoopback({ sites, home, seen, running, signal: bound }));
+  const hasLoopback = async (): Promise<boolean> =>
+    (await loopback(signal).catch(() => [])).some(({ code }) => code === "LOOPBACK_WORKS");
+  const httpsUrls = [directoryUrl, ...witnesses.map((one) => (one.kind === "https" ? one.url : undefined))];
+  const [first] = own;
+
+  const checks: [CheckName, Look, (number | undefined)?][] = [
     ["configuration", () => configurationNotes(around)],
-    ["running", () => runningNotes(around)],
-    ["clock", (bound) => lookAtClock(config, around.witnesses, bound)],
     ["listening", (bound) => lookAtListening(config, running?.listeners, bound)],
-    ["target", (bound) => lookAtTargets(sites, bound)],
-    ["certificate", (bound) => lookAtCertificates(sites, running, bound)],
+    ["running", () => runningNotes(around)],
+    ["clock", (bound) => lookAtClock(config, witnesses, () => directory(bound), bound)],
+    ["target", async (bound) => (await targets(bound)).notes],
+    ["websocket", async (bound) => lookAtWebSockets((await targets(bound)).answered, running, bound)],
     ["lan", (bound) => lookAtLan(home, bound)],
     ["gateway", () => lookAtGateway(home)],
     ["router", () => lookAtRouter(config, running?.router, reached)],
     ["public-address", () => lookAtPublic(seen)],
-    // An address is not in DNS.
+    ["ddns", () => lookAtDynamicDns(keptNames(around), running?.ddns, only)],
+    ["dns", async (bound) => (await dns(bound)).notes],
+    ["caa", async (bound) => lookAtCaa(config, own, await directory(bound).catch(() => undefined), bound)],
     [
-      "dns",
-      (bound) =>
-        lookAtNames(
+      "acme-path",
+      async (bound) =>
+        lookAtAcmePath({
           config,
-          names.filter((name) => isIP(name) === 0),
-          seen,
-          bound,
-        ),
+          name: first,
+          running,
+          publicAddress: seen?.ipv4,
+          hasLoopback: await hasLoopback(),
+          signal: bound,
+        }),
     ],
-    ["loopback", (bound) => lookAtLoopback({ sites, home, seen, running, signal: bound })],
-    ["outside", () => outsideNotes(config)],
+    [
+      "outside",
+      (bound) =>
+        lookFromOutside({
+          config,
+          running,
+          ownAddress: home?.ownAddress,
+          publicAddress: seen?.ipv4,
+          rehearse: rehearse === undefined || first === undefined ? undefined : () => rehearse(first),
+          signal: bound,
+        }),
+      rehearse === undefined ? undefined : REHEARSAL_WITHIN_MS,
+    ],
+    ["certificate", (bound) => lookAtCertificates(sites, running, bound)],
+    ["rate-limits", () => lookAtRateLimits(config, own, running)],
+    ["loopback", (bound) => loopback(bound)],
+    [
+      "ipv6",
+      async (bound) =>
+        lookAtIpv6({
+          own: seen?.ipv6,
+          shown: (await dns(bound).catch(() => undefined))?.shown ?? new Map(),
+          urls: httpsUrls.filter((url) => url !== undefined),
+          signal: bound,
+        }),
+    ],
   ];
-  const looked = await Promise.all(checks.map(([name, look]) => made(name, look, signal)));
+  const looked = await Promise.all(
+    checks.map(([name, look, withinMs]) => made(name, look, signal, withinMs ?? CHECK_WITHIN_MS)),
+  );
   return reportOf(looked.flat());
 }
+
+const keptNames = ({ config, only }: Surroundings): string[] =>
+  (config.ddns?.names ?? []).map(({ name }) => name).filter((name) => only === undefined || name === only);
 
 /** A report without the rest: nothing else can be looked at before the file can be read. */
 export const unreadable = (seen: string, next: string): Report =>
@@ -93,28 +132,31 @@ export const unreadable = (seen: string, next: string): Report =>
     ]),
   );
 
-async function made(
-  name: CheckName,
-  look: (bound: AbortSignal) => Promise<readonly Note[]> | readonly Note[],
-  signal: AbortSignal,
-): Promise<Finding[]> {
+async function made(name: CheckName, look: Look, signal: AbortSignal, withinMs: number): Promise<Finding[]> {
   try {
-    return underCheck(name, await withDeadline(async (bound) => look(bound), signal));
+    return underCheck(name, await withDeadline(async (bound) => look(bound), signal, withinMs));
   } catch (error) {
     signal.throwIfAborted();
-    const code = `${name.toUpperCase().replace("-", "_")}_NOT_LOOKED_AT`;
-    return underCheck(name, [note("unknown", code, { seen: `Could not be looked at: ${errorText(error)}.` })]);
+    const seen = `${name} could not be looked at: ${errorText(error)}.`;
+    return underCheck(name, [note("unknown", "NOT_LOOKED_AT", { seen })]);
   }
 }
 
-async function withDeadline<T>(work: (bound: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
+/** Looked at for the first who asks; the others share it. */
+function once<T>(look: (bound: AbortSignal) => Promise<T>): (bound: AbortSignal) => Promise<T> {
+  let result: Promise<T> | undefined;
+  return (bound) => (result ??= look(bound));
+}
+
+async function withDeadline<T>(
+  work: (bound: AbortSignal) => Promise<T>,
+  signal: AbortSignal,
+  withinMs = CHECK_WITHIN_MS,
+): Promise<T> {
   const late = new AbortController();
   const bound = AbortSignal.any([signal, late.signal]);
   const { promise, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.abort(new Error(`it took longer than ${CHECK_WITHIN_MS / 1000} s`)),
-    CHECK_WITHIN_MS,
-  );
+  const timer = setTimeout(() => late.abort(new Error(`it took longer than ${withinMs / 1000} s`)), withinMs);
   const stop = (): void => reject(bound.reason instanceof Error ? bound.reason : new Error("stopped"));
   bound.addEventListener("abort", stop, { once: true });
   try {
@@ -171,49 +213,3 @@ const seenFromOutside = (
     signal,
     ...(home === undefined ? {} : { interface: home.interface }),
   });
-
-function configurationNotes({ config, warnings, only }: Surroundings): Note[] {
-  if (only !== undefined && !config.sites.some(({ name }) => name === only)) {
-    return [
-      note("error", "SITE_UNKNOWN", {
-        subject: only,
-        seen: `${only} is not a site of ${config.file}.`,
-        next: `gatehouse add ${only} HOST:PORT makes it one.`,
-      }),
-    ];
-  }
-  const next = "Change that line, then gatehouse check.";
-  const notes = [
-    ...config.quarantined.map(({ name: subject, finding: seen }) =>
-      note("error", "SITE_LEFT_OUT", { subject, seen, why: `${subject} is not served; the rest is.`, next }),
-    ),
-    ...warnings.map((seen) => note("warning", "CONFIG_WARNING", { seen, next })),
-  ];
-  if (notes.length > 0) return notes;
-  const count = config.sites.length === 1 ? "1 site" : `${config.sites.length} sites`;
-  return [note("ok", "CONFIG_WELL", { seen: `${config.file} is well: ${count}.` })];
-}
-
-function runningNotes({ running, notRunning }: Surroundings): Note[] {
-  if (running !== undefined) return [note("ok", "RUNNING", { seen: "Gatehouse runs with this file." })];
-  if (notRunning === undefined) return [];
-  return [
-    note(notRunning.isExpected ? "note" : "error", "NOT_RUNNING", {
-      seen: notRunning.message,
-      why: "Nobody answers visitors until it does.",
-      next: notRunning.next,
-    }),
-  ];
-}
-
-/** No prober outside yet: so it is said, not assumed. */
-function outsideNotes({ listen }: Config): Note[] {
-  const ports = listen.http.length > 0 ? "443 and 80" : "443";
-  return [
-    note("unknown", "OUTSIDE_NOT_TRIED", {
-      seen: `Ports ${ports} were not tried from outside.`,
-      why: "Nobody inside can see what the provider and the router let in.",
-      next: "Take a phone off the Wi-Fi and open the name.",
-    }),
-  ];
-}

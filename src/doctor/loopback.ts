@@ -11,7 +11,7 @@ import type { PublicAddress } from "../network/public-ip.ts";
 import { httpsPlace, servedAt } from "./certificates.ts";
 import { type Note, note } from "./finding.ts";
 import { ownPublic } from "./home.ts";
-import type { Running } from "./look.ts";
+import type { Running } from "./running.ts";
 
 const HTTPS = 443;
 
@@ -66,6 +66,7 @@ interface Failed {
 function judged({ sites, home, running, address, saw }: Failed): Note {
   const router = running?.router;
   const isMapped =
+    router?.error === undefined &&
     router?.externalAddress === address &&
     router.ports.some((one) => one.family === "ipv4" && one.externalPort === HTTPS && one.state === "mapped");
   const snippets = splitDns(

@@ -9,19 +9,29 @@ import { plainAddress } from "../core/networks.ts";
 import { askTarget, speaksTls, type TargetAnswer } from "./ask-target.ts";
 import { type Note, note } from "./finding.ts";
 import { tryConnect } from "./listening.ts";
+import type { Answered } from "./websocket.ts";
 
 const CONNECT_WITHIN_MS = 3_000;
 /** Homes have a handful; a file of thousands is asked about by name. */
 const MAX_TARGETS = 32;
 /** Home Assistant's (aiohttp's) whole answer to forwarding headers from a proxy it was not told of. */
 const BARE_400 = "400: Bad Request";
+/** In the head of the page that its frontend begins with. */
+const HOME_ASSISTANT_TITLE = "<title>Home Assistant</title>";
 
 interface Place {
   site: SiteConfig;
   target: TargetConfig;
 }
 
-export async function lookAtTargets(sites: readonly SiteConfig[], signal: AbortSignal): Promise<Note[]> {
+export interface TargetsLook {
+  notes: readonly Note[];
+  /** Those that answer well, for a look at what comes after plain requests. */
+  answered: readonly Answered[];
+}
+
+export async function lookAtTargets(sites: readonly SiteConfig[], signal: AbortSignal): Promise<TargetsLook> {
+  const answered: Answered[] = [];
   const places = new Map<string, Place>();
   for (const site of sites) {
     for (const { target } of site.routes) places.set(`${target.kind} ${target.text}`, { site, target });
@@ -29,7 +39,7 @@ export async function lookAtTargets(sites: readonly SiteConfig[], signal: AbortS
   const passed = sites.flatMap(({ passthrough }) => passthrough ?? []);
   const some = [...places.values()].slice(0, MAX_TARGETS);
   const notes = await Promise.all([
-    ...some.map((place) => lookAt(place, signal)),
+    ...some.map((place) => lookAt(place, answered, signal)),
     ...passed.slice(0, MAX_TARGETS).map(({ target }) => opens(target, signal)),
   ]);
   const left = places.size + passed.length - notes.length;
@@ -37,10 +47,10 @@ export async function lookAtTargets(sites: readonly SiteConfig[], signal: AbortS
     const seen = `${left} more targets were not asked; name a site: gatehouse doctor NAME.`;
     notes.push(note("unknown", "TARGETS_NOT_ASKED", { seen }));
   }
-  return notes;
+  return { notes, answered };
 }
 
-async function lookAt({ site, target }: Place, signal: AbortSignal): Promise<Note> {
+async function lookAt({ site, target }: Place, answered: Answered[], signal: AbortSignal): Promise<Note> {
   const subject = target.text;
   if (target.kind === "demo") return note("ok", "TARGET_DEMO", { subject, seen: "The sample page needs no machine." });
   if (target.kind !== "unix") {
@@ -70,6 +80,7 @@ async function lookAt({ site, target }: Place, signal: AbortSignal): Promise<Not
       next: "Look at its own log.",
     });
   }
+  answered.push({ site, target, isHomeAssistant: answer.text.includes(HOME_ASSISTANT_TITLE) });
   return note("ok", "TARGET_ANSWERS", { subject, seen: `${subject} answers with status ${answer.status}.` });
 }
 

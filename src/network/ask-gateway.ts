@@ -104,7 +104,11 @@ export function askGateway<T>(question: Question<T>): Promise<T> {
     signal.addEventListener("abort", onAbort, { once: true });
     socket.bind(0, ownAddress, () => {
       // Connected: the kernel drops whatever does not come from the gateway's own address and port.
-      if (!isOver) socket.connect(port, gateway, () => send(0));
+      if (!isOver) socket.connect(port, gateway);
+    });
+    // Not as the callback of connect: that one is called when there is no route, too, and a send would then throw.
+    socket.once("connect", () => {
+      if (!isOver) send(0);
     });
   });
 }

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type ErrorCode, isGatehouseError } from "../../src/core/errors.ts";
+import { askDns } from "../../src/dns/ask.ts";
 import { createAddressWriter } from "../../src/dns/providers.ts";
 import { shownAddresses } from "../../src/dns/shown.ts";
 import { createZones } from "../../src/dns/zones.ts";
@@ -12,6 +13,12 @@ import { needsBind, startBind } from "../support/bind.ts";
 import { startFakeCloudflare, startFakeDuckDns, startFakeDyndns2 } from "../support/fake-dns-apis.ts";
 
 const NAME = "home.ddns.test";
+
+test("a server that there is no way to is an error of the question, and not of the process", async () => {
+  // A socket that was not told that it may broadcast is refused this address at once, as one without a route is.
+  const server = { host: "255.255.255.255", port: 53 };
+  await assert.rejects(askDns(server, { name: NAME, type: "A", recurse: false }, noSignal()), /EACCES|ENETUNREACH/);
+});
 
 const dyndns2 = (url: string, password = "fake-token") =>
   createAddressWriter({ kind: "dyndns2", url: `${url}/nic/update`, user: "me", password });

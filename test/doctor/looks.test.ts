@@ -10,11 +10,13 @@ import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { loadConfig } from "../../src/config/load.ts";
 import type { Config } from "../../src/config/model.ts";
+import { NO_DDNS } from "../../src/network/ddns-report.ts";
+import { askHttps } from "../../src/doctor/ask-ca.ts";
 import { lookAtCertificates } from "../../src/doctor/certificates.ts";
 import { lookAtClock } from "../../src/doctor/clock.ts";
 import type { Note } from "../../src/doctor/finding.ts";
 import { lookAtListening } from "../../src/doctor/listening.ts";
-import type { Running } from "../../src/doctor/look.ts";
+import type { Running } from "../../src/doctor/running.ts";
 import { lookAtLoopback } from "../../src/doctor/loopback.ts";
 import { lookAtTargets } from "../../src/doctor/targets.ts";
 import { adminActions } from "../support/admin-actions.ts";
@@ -136,7 +138,7 @@ const targets: [what: string, site: (t: TestContext) => Promise<string>, code: s
 for (const [what, site, code, next] of targets) {
   test(`a target that ${what}: ${code}`, async (t) => {
     const { sites } = await configOf(t, `sites: { ${NAME}: ${await site(t)} }`);
-    const notes = await lookAtTargets(sites, signal);
+    const { notes } = await lookAtTargets(sites, signal);
     assert.deepEqual(
       notes.map((one) => `${one.code} ${one.severity}`),
       [code],
@@ -165,6 +167,7 @@ async function served(t: TestContext, change: Partial<Running["certificates"][nu
     listeners: [{ kind: "https", host: "127.0.0.1", port }],
     certificates: [{ ...first, notAfter, ...change }],
     router: (await adminActions().router()).report,
+    ddns: NO_DDNS,
   };
   return { config: await configOf(t, `sites: { ${NAME}: demo }`), running };
 }
@@ -216,13 +219,14 @@ for (const [offBy, code] of clocks) {
     });
     const { acme } = await configOf(t, `sites: { ${NAME}: demo }`);
     const config = { acme: { ...acme, directoryUrl: `https://127.0.0.1:${port}/dir` } } as unknown as Config;
-    const [found] = await lookAtClock(config, [], signal);
+    const [found] = await lookAtClock(config, [], () => askHttps(config.acme.directoryUrl ?? "", signal), signal);
     assert.equal(`${found?.code} ${found?.severity}`, code);
   });
 }
 
 test("a clock that can be compared with nothing is not judged", async (t) => {
-  const found = await lookAtClock(await configOf(t, `sites: { ${NAME}: demo }`), [], signal);
+  const config = await configOf(t, `sites: { ${NAME}: demo }`);
+  const found = await lookAtClock(config, [], () => Promise.reject(new Error("none")), signal);
   assert.equal(found[0]?.severity, "unknown");
 });
 

@@ -5,6 +5,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { judgeName } from "../../src/doctor/addresses-of-names.ts";
 import { type CheckName, note, reportOf, type Severity, underCheck } from "../../src/doctor/finding.ts";
+import { type CaaSeen, judgeCaa } from "../../src/doctor/caa.ts";
+import { lookAtDynamicDns } from "../../src/doctor/dynamic-dns.ts";
+import type { CaaRecord } from "../../src/dns/caa.ts";
+import { type DdnsNameReport, type DdnsReport, NO_DDNS } from "../../src/network/ddns-report.ts";
 import { lookAtGateway, lookAtPublic, lookAtRouter } from "../../src/doctor/home.ts";
 import { splitDns } from "../../src/doctor/loopback.ts";
 import type { Config } from "../../src/config/model.ts";
@@ -154,6 +158,98 @@ test("the router's conflict and silence are named in its own words, and what nob
   assert.equal(lookAtRouter(mapping("auto"), undefined, mute)[0]?.code, "ROUTER_SILENT");
   assert.equal(lookAtGateway(undefined)[0]?.code, "GATEWAY_NONE");
 });
+
+const caa = (tag: string, issuer: string, parameters: [string, string][] = [], isCritical = false): CaaRecord => ({
+  tag,
+  issuer,
+  parameters: new Map(parameters),
+  isCritical,
+});
+const ours = ["letsencrypt.org"];
+const dns01 = caa("issue", "letsencrypt.org", [["validationmethods", "dns-01, tls-alpn-01"]]);
+
+const caas: [what: string, given: Partial<CaaSeen> & { records?: CaaRecord[] }, code: string, next?: RegExp][] = [
+  ["none", {}, "CAA_FREE ok"],
+  ["our CA", { records: [caa("issue", "letsencrypt.org")] }, "CAA_ALLOWS ok"],
+  [
+    "two CAs, ours among them",
+    { records: [caa("issue", "x.example"), caa("issue", "letsencrypt.org")] },
+    "CAA_ALLOWS ok",
+  ],
+  [
+    "another CA",
+    { records: [caa("issue", "x.example")] },
+    "CAA_FORBIDS error",
+    /example\.org CAA 0 issue "letsencrypt\.org"/,
+  ],
+  ["nobody", { records: [caa("issue", "")] }, "CAA_FORBIDS error"],
+  ["nobody, asked for a CA that does not tell", { records: [caa("issue", "")], ours: [] }, "CAA_FORBIDS error"],
+  [
+    "somebody, for a CA that does not tell",
+    { records: [caa("issue", "x.example")], ours: [] },
+    "CAA_NOT_COMPARED unknown",
+  ],
+  ["where to complain", { records: [caa("iodef", "mailto:a@example.org")] }, "CAA_FREE ok"],
+  [
+    "a critical tag that nobody knows",
+    { records: [caa("tbs", "x", [], true)] },
+    "CAA_FORBIDS error",
+    /Remove that record/,
+  ],
+  [
+    "our CA, for names but not for wildcards",
+    { records: [caa("issue", "letsencrypt.org"), caa("issuewild", "")], name: "*.lab.example.org" },
+    "CAA_FORBIDS error",
+    /issuewild/,
+  ],
+  ["our CA by another way", { records: [dns01], challenge: "http-01" }, "CAA_FORBIDS error", /challenge: dns-01/],
+  ["our CA by the way of the file", { records: [dns01], challenge: "tls-alpn-01" }, "CAA_ALLOWS ok"],
+];
+
+for (const [what, { records, ...given }, code, next] of caas) {
+  test(`CAA that allows ${what}: ${code}`, () => {
+    const found = records && { at: "example.org", records };
+    const seen = judgeCaa({ name: "ha.example.org", found, ours, challenge: "auto", ...given });
+    assert.equal(`${seen.code} ${seen.severity}`, code);
+    if (next !== undefined) assert.match(seen.next ?? "", next);
+  });
+}
+
+const kept: DdnsNameReport = {
+  name: "myhome.duckdns.org",
+  service: "duckdns",
+  state: "right",
+  wanted: { ipv4: "5.6.7.8" },
+  good: { ipv4: "5.6.7.8" },
+  goodAt: 1,
+  pushedAt: 1,
+  shown: [{ server: "x", ipv4: ["5.6.7.8"], ipv6: [] }],
+  failures: 0,
+  nextTryAt: undefined,
+  error: undefined,
+};
+const outage = { code: "GATEHOUSE_DNS_FAILED", message: "DuckDNS answered a page.", hint: undefined };
+const refusal = { code: "GATEHOUSE_DNS_REFUSED", message: "It says KO.", hint: "Is the token right?" };
+const elsewhere = { shown: [{ server: "x", ipv4: ["5.6.7.9"], ipv6: [] }] };
+const ddns: [what: string, change: Partial<DdnsNameReport>, code: string][] = [
+  ["has the address", {}, "DDNS_RIGHT ok"],
+  ["was told", { state: "waiting" }, "DDNS_WAITING note"],
+  ["is out of order, and the name is right", { state: "failing", error: outage }, "DDNS_FAILING warning"],
+  ["is out of order, and the name is wrong", { state: "failing", error: outage, ...elsewhere }, "DDNS_FAILING error"],
+  ["says no", { state: "failing", error: refusal, ...elsewhere }, "DDNS_REFUSED error"],
+  ["says no for good", { state: "stopped", error: refusal }, "DDNS_STOPPED error"],
+  ["is not asked, because nobody tells the address", { state: "unknown", wanted: {} }, "DDNS_UNKNOWN unknown"],
+];
+
+for (const [what, change, code] of ddns) {
+  test(`a dynamic DNS service that ${what}: ${code}`, () => {
+    const report: DdnsReport = { ...NO_DDNS, isOn: true, names: [{ ...kept, ...change }] };
+    const [found] = lookAtDynamicDns([kept.name], report, undefined);
+    assert.equal(`${found?.code} ${found?.severity}`, code);
+    assert.equal(lookAtDynamicDns([kept.name], undefined, undefined)[0]?.severity, "unknown");
+    assert.equal(lookAtDynamicDns([], NO_DDNS, undefined)[0]?.code, "DDNS_OFF");
+  });
+}
 
 test("split DNS is written for five programs, wildcards where the program can say them", () => {
   const texts = splitDns(["ha.example.org", "*.lab.example.org"], "192.168.0.50");

@@ -1,6 +1,7 @@
 /**
  * A program on the services host: DuckDNS as its specification describes it, and witnesses that tell callers their address.
- * Owns: https://www.duckdns.org/update, https://ip-{a,b}.example.net/ and DNS names whoami-{a,b}.example.net (TXT).
+ * Owns: https://www.duckdns.org/update, https://ip-{a,b}.example.net/ and DNS names whoami-{a,b}.example.net (TXT); the
+ *   first of them tries a port of the caller, too, as echoip does (/port/443).
  * Never: keeps names itself: it hands them to bind9, as RFC 2136 updates.
  *
  * Started by services.ts with a file name; faults are set and calls reported over process.send.
@@ -11,11 +12,11 @@ import { createSocket } from "node:dgram";
 import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
-import { isIPv4, isIPv6 } from "node:net";
+import { connect, isIPv4, isIPv6 } from "node:net";
 import { OUTSIDE } from "./plan.ts";
 
 /** What DuckDNS may be made to do instead of its work. Each has been seen in the wild (home-assistant/addons). */
-export type DuckFault = "none" | "html" | "empty" | "404" | "hang";
+export type DuckFault = "none" | "html" | "empty" | "404" | "ko" | "hang";
 
 export interface InternetSettings {
   keyPem: string;
@@ -99,6 +100,7 @@ async function duckDns(url: URL, from: string, response: ServerResponse): Promis
     none: undefined,
     html: () => "<!doctype html><title>DuckDNS</title><p>We will be right back.",
     empty: () => "",
+    ko: () => "KO",
     "404": () => {
       response.statusCode = 404;
       return "Not Found";
@@ -111,12 +113,33 @@ async function duckDns(url: URL, from: string, response: ServerResponse): Promis
   if (answer !== undefined) response.end(answer);
 }
 
+const PROBE_MS = 2_000;
+
+function isReachable(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: PROBE_MS });
+    const end = (reachable: boolean): void => {
+      socket.destroy();
+      resolve(reachable);
+    };
+    socket.on("connect", () => end(true));
+    socket.on("timeout", () => end(false));
+    socket.on("error", () => end(false));
+  });
+}
+
 const web = createServer({ key: settings.keyPem, cert: settings.chainPem }, (request, response) => {
   response.on("error", () => {});
   const from = callerOf(request);
   const host = (request.headers.host ?? "").replace(/:\d+$/, "");
   const url = new URL(request.url ?? "/", "https://host");
-  if (/^ip-[ab]\.example\.net$/.test(host)) {
+  const [, port] = /^\/port\/(\d{1,5})$/.exec(url.pathname) ?? [];
+  if (host === "ip-a.example.net" && port !== undefined) {
+    void isReachable(from, Number(port)).then((reachable) => {
+      response.setHeader("content-type", "application/json");
+      response.end(JSON.stringify({ ip: from, port: Number(port), reachable }));
+    });
+  } else if (/^ip-[ab]\.example\.net$/.test(host)) {
     response.end(`${from}\n`);
   } else if (host === "www.duckdns.org" && url.pathname.startsWith("/update")) {
     duckDns(url, from, response).catch((error: unknown) => {

@@ -47,6 +47,8 @@ export interface Lab {
   blockPorts(ports: readonly number[]): Promise<void>;
   /** IPv6 addresses and routes stay, and nothing comes through: the usual way for it to be dead. */
   setIpv6(alive: boolean): Promise<void>;
+  /** The provider lets the home out by an address of its own, though the router's looks public. */
+  setCarrierNat(on: boolean): Promise<void>;
   /** Percent of what the provider carries that it drops, each way. */
   setLoss(percent: number): Promise<void>;
   stop(): Promise<void>;
@@ -106,7 +108,7 @@ export async function startLab(
   const id = `${PREFIX}${process.pid}-${made++}`;
   const folder = await mkdtemp(join(tmpdir(), `${id}-`));
   const programs: LabProgram[] = [];
-  const switches = { blocked: [] as readonly number[], isIpv6Alive: true, loss: 0 };
+  const switches = { blocked: [] as readonly number[], isIpv6Alive: true, loss: 0, isCarrierNat: false };
 
   const inside = (host: HostName): string[] => ["ip", "netns", "exec", namespaceOf(id, host)];
   const run: Lab["run"] = (host, program, args = [], { input, withinMs = 30_000, env } = {}) => {
@@ -126,7 +128,7 @@ export async function startLab(
   };
 
   async function provider(): Promise<void> {
-    const { blocked, isIpv6Alive, loss } = switches;
+    const { blocked, isIpv6Alive, loss, isCarrierNat } = switches;
     const rules = [
       ...(isIpv6Alive ? [] : ["meta nfproto ipv6 drop"]),
       ...(loss > 0 ? [`numgen random mod 1000 < ${Math.min(999, loss * 10)} drop`] : []),
@@ -142,7 +144,7 @@ table inet provider {
   }
   chain postrouting {
     type nat hook postrouting priority 100;
-    oifname "core" ip saddr { 100.64.0.0/10, 192.168.0.0/16 } masquerade
+    oifname "core" ip saddr { 100.64.0.0/10, 192.168.0.0/16${isCarrierNat ? ", 5.6.7.0/24" : ""} } masquerade
   }
 }
 `;
@@ -186,6 +188,10 @@ table inet provider {
     },
     async setIpv6(alive) {
       switches.isIpv6Alive = alive;
+      await provider();
+    },
+    async setCarrierNat(on) {
+      switches.isCarrierNat = on;
       await provider();
     },
     async setLoss(percent) {

@@ -87,7 +87,8 @@ export function wiringScript(id: string, wan: Wan): string {
     `ip -n ${ns("isp")} link add home type veth peer name wan netns ${ns("router")}`,
     `ip -n ${ns("isp")} link set home up`,
     `ip -n ${ns("router")} link set wan up`,
-    `ip -n ${ns("isp")} addr add ${home.isp}/24 dev home`,
+    // Whatever a home is given later: the provider's side is there.
+    ...Object.values(WAN).map(({ isp }) => `ip -n ${ns("isp")} addr add ${isp}/24 dev home`),
     `ip -n ${ns("isp")} addr add ${WAN6.isp}/64 dev home nodad`,
     `ip -n ${ns("router")} addr add ${home.router}/24 dev wan`,
     `ip -n ${ns("router")} addr add ${WAN6.router}/64 dev wan nodad`,

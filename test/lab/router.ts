@@ -37,6 +37,15 @@ export interface LabRouter {
   forwardByHand(forwards: readonly Forward[]): Promise<void>;
   /** Can the LAN reach the WAN address and come back in? Off at the start. */
   setLoopback(on: boolean): Promise<void>;
+  /**
+   * The provider gives another kind of address from now on, and the router begins anew. miniupnpd refuses every port behind an address that is not
+   * public; `isPlain`: another router stands here then, which tells its address and promises ports.
+   */
+  setWan(kind: Wan, options?: { isPlain: boolean }): Promise<void>;
+  /** This port of the WAN address leads to another machine, before all that was asked for. Undefined: no more. */
+  setShadow(forward: Forward | undefined): Promise<void>;
+  /** Whoever comes in from outside seems to be the router itself. */
+  setMasquerade(on: boolean): Promise<void>;
   /** The WAN interface gets another address, as after a night at many providers. */
   setWanAddress(address: string): Promise<void>;
   wanAddress(): string;
@@ -60,6 +69,8 @@ table inet filter {
   chain prerouting_miniupnpd { }
   chain postrouting_miniupnpd { }
   chain by_hand { }
+  chain shadow { }
+  chain hidden { }
   chain lost { }
   chain forward {
     type filter hook forward priority 0; policy drop;
@@ -74,11 +85,13 @@ table inet filter {
   }
   chain prerouting {
     type nat hook prerouting priority -100;
+    iifname "wan" jump shadow
     jump prerouting_miniupnpd
     iifname "wan" jump by_hand
   }
   chain postrouting {
     type nat hook postrouting priority 100;
+    jump hidden
     jump postrouting_miniupnpd
     oifname "wan" meta nfproto ipv4 masquerade
     ip saddr ${LAN.network} ip daddr ${LAN.network} ct status dnat masquerade
@@ -106,12 +119,19 @@ function deafness(speaks: readonly RouterSpeaks[]): string {
   return lines.join("\n");
 }
 
+const PLAIN = new URL("./plain-router.ts", import.meta.url).pathname;
+
+const forwardRule = ({ protocol, port, to, toPort }: Forward): string =>
+  `${protocol} dport ${port} dnat ip to ${to}:${toPort}`;
+
 export function createRouter(options: RouterOptions): LabRouter {
   const { folder, speaks, run, start } = options;
   const config = join(folder, "miniupnpd.conf");
   const leases = [join(folder, "leases"), join(folder, "leases6")];
-  let address = WAN[options.wan].router;
+  let address: string = WAN[options.wan].router;
+  let gateway: string = WAN[options.wan].isp;
   let daemon: LabProgram | undefined;
+  let plain: LabProgram | undefined;
 
   const must = async (program: string, args: readonly string[], input?: string): Promise<string> => {
     const { code, stdout, stderr } = await run("router", program, args, input);
@@ -164,6 +184,17 @@ deny 0-65535 0.0.0.0/0 0-65535
   };
   let hasLoopback = false;
 
+  async function setAddress(next: string, via: string): Promise<void> {
+    // In this order: with the first address of a network go all further ones of it.
+    await must("ip", ["addr", "del", `${address}/24`, "dev", "wan"]);
+    await must("ip", ["addr", "add", `${next}/24`, "dev", "wan"]);
+    await must("ip", ["route", "replace", "default", "via", via]);
+    await run("router", "conntrack", ["-F"]);
+    address = next;
+    gateway = via;
+    if (hasLoopback) await redirect(true);
+  }
+
   return {
     async start() {
       await nft(rules());
@@ -178,24 +209,32 @@ deny 0-65535 0.0.0.0/0 0-65535
     },
     silence,
     async forwardByHand(forwards) {
-      const lines = forwards.map(
-        ({ protocol, port, to, toPort }) =>
-          `add rule inet filter by_hand ${protocol} dport ${port} dnat ip to ${to}:${toPort}`,
-      );
+      const lines = forwards.map((one) => `add rule inet filter by_hand ${forwardRule(one)}`);
       await nft(["flush chain inet filter by_hand", ...lines].join("\n"));
     },
     async setLoopback(on) {
       hasLoopback = on;
       await redirect(on);
     },
-    async setWanAddress(next) {
-      // In this order: with the first address of a network go all further ones of it.
-      await must("ip", ["addr", "del", `${address}/24`, "dev", "wan"]);
-      await must("ip", ["addr", "add", `${next}/24`, "dev", "wan"]);
-      await must("ip", ["route", "replace", "default", "via", WAN[options.wan].isp]);
+    setWanAddress: (next) => setAddress(next, gateway),
+    async setWan(kind, { isPlain } = { isPlain: false }) {
+      await plain?.stop();
+      plain = undefined;
+      await silence();
+      await Promise.all(leases.map((file) => rm(file, { force: true })));
+      await setAddress(WAN[kind].router, WAN[kind].isp);
+      if (isPlain) plain = await start("router", process.execPath, [PLAIN, LAN.router, WAN[kind].router], /ready/);
+      else await startDaemon();
+    },
+    async setShadow(forward) {
+      const lines = forward === undefined ? [] : [`add rule inet filter shadow ${forwardRule(forward)}`];
+      await nft(["flush chain inet filter shadow", ...lines].join("\n"));
       await run("router", "conntrack", ["-F"]);
-      address = next;
-      if (hasLoopback) await redirect(true);
+    },
+    async setMasquerade(on) {
+      const rule = 'add rule inet filter hidden oifname "lan" ct status dnat masquerade';
+      await nft(["flush chain inet filter hidden", ...(on ? [rule] : [])].join("\n"));
+      await run("router", "conntrack", ["-F"]);
     },
     wanAddress: () => address,
     async loseAnswers(on) {

@@ -42,6 +42,8 @@ const zone = (name: string, records: readonly string[]): string =>
   ].join("\n");
 
 const ZONES: Record<string, { records: readonly string[]; update: string }> = {
+  org: { records: [], update: "none;" },
+  net: { records: [], update: "none;" },
   "duckdns.org": { records: [`www A ${OUTSIDE.services}`], update: `${OUTSIDE.services}; 127.0.0.1;` },
   "example.org": { records: [], update: "key gatehouse;" },
   "example.net": {

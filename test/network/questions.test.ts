@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import { describe, test, type TestContext } from "node:test";
-import { natPmpWaits, pcpWaits } from "../../src/network/ask-gateway.ts";
+import { askGateway, natPmpWaits, pcpWaits } from "../../src/network/ask-gateway.ts";
 import { createNatPmp } from "../../src/network/nat-pmp.ts";
 import { createPcp } from "../../src/network/pcp.ts";
 import type { RouterSpeaker } from "../../src/network/speaker.ts";
@@ -18,6 +18,13 @@ const port = {
   description: "Gatehouse",
 } as const;
 const signal = (): AbortSignal => AbortSignal.timeout(20_000);
+
+test("a gateway that there is no way to is silent, and ends nothing else", async () => {
+  // A socket that was not told that it may broadcast is refused this address at once, as one without a route is.
+  const nowhere = { gateway: "255.255.255.255", ownAddress: "0.0.0.0", protocol: "PCP", packet: Buffer.alloc(2) };
+  const question = { ...nowhere, waitsMs: [10], accept: () => undefined, signal: signal() };
+  await assert.rejects(askGateway(question), { code: "GATEHOUSE_ROUTER_SILENT" });
+});
 
 interface Peer {
   port: number;

@@ -84,6 +84,7 @@ export function proxyConfig(sites: readonly SiteConfig[], changes: Partial<Confi
     },
     dns: { providers: [], resolvers: [], nameServers: [], dyndns2: undefined, propagationMs: 1_000 },
     ddns: undefined,
+    doctor: { prober: undefined },
     sites,
     ports: [],
     quarantined: [],
