@@ -11,6 +11,7 @@ import type { Config } from "./config/model.ts";
 import { localRootFile } from "./issuing.ts";
 import type { Companion } from "./keeping/companion.ts";
 import { createDdnsKeeping } from "./keeping/ddns.ts";
+import { createHomeAddressKeeping } from "./keeping/home-address.ts";
 import { createKeeping } from "./keeping/keeping.ts";
 import { createPorts } from "./keeping/ports.ts";
 import { createRouterKeeping } from "./keeping/router.ts";
@@ -55,7 +56,7 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
   const notifier = createNotifier({ log, clock: systemClock, onSent: metrics.messageSent });
   const router = createRouterKeeping({ log, metrics, addresses: () => serving.addresses() });
   const ddns = createDdnsKeeping({ log, metrics, routerAddress: () => router.externalAddress(), alerts: notifier });
-  const companions: Companion[] = [ports, router.companion, ddns.companion];
+  const companions: Companion[] = [ports, router.companion, ddns.companion, createHomeAddressKeeping(log)];
   const wayIn = createWayIn({ isOpening: router.isOpening, isNaming: ddns.isNaming, log });
   const keeping = await createKeeping(first, {
     log,

@@ -7,6 +7,7 @@ import { isIP } from "node:net";
 import type { Keeper, Serving } from "./cluster/contract.ts";
 import type { Config } from "./config/model.ts";
 import { errorText } from "./core/errors.ts";
+import { createVisitorTally } from "./core/visitors.ts";
 import { createAccessLog } from "./observe/access-log.ts";
 import { createPassthrough } from "./forward/passthrough.ts";
 import type { Logger } from "./observe/log.ts";
@@ -58,6 +59,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   let isLogged = first.log.access;
 
   const contexts = createContexts();
+  const visitors = createVisitorTally();
   const demo = createDemo();
   const upstream = createUpstreamPool({
     connectDemo: () => demo.connect(),
@@ -86,6 +88,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   metrics.watchPorts(() => passthrough.traffic());
   const front = createFront({
     context,
+    arrived: (address) => visitors.arrived(address),
     passthrough: (raw, client, site) => passthrough.carry(raw, client, site),
     chooseContext(serverName) {
       const name = sni.siteOf(serverName);
@@ -185,6 +188,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     setTicketKeys: (keys) => front.setTicketKeys(keys),
     addresses: () => front.addresses(),
     openConnections: () => front.openConnections(),
+    visitors: () => visitors.report(),
     workers: () => [],
     problems: () => [],
     numbers: () => Promise.resolve([]),

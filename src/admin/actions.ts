@@ -4,6 +4,7 @@
  * Never: answers one: edge.ts knows, the server carries, the client asks.
  */
 import type { CertificateStatus } from "../acme/certificate-status.ts";
+import type { VisitorsReport } from "../core/visitors.ts";
 import type { TestResult } from "../observe/notify.ts";
 import type { SiteConfig } from "../config/model.ts";
 import type { ForwardReport } from "../forward/forwards.ts";
@@ -29,6 +30,7 @@ export interface StatusReport {
   quarantined: readonly { name: string; finding: string }[];
   certificates: { valid: number; pending: number; expired: number; refused: number };
   openConnections: number;
+  visitors: VisitorsReport;
   /** Worker processes; none when one process does everything. Connections are as of a second ago. */
   workers: readonly {
     pid: number;

@@ -82,6 +82,7 @@ async function look(
     config,
     warnings: warnings.map(findingText),
     ...running,
+    visitors: running.running === undefined ? undefined : async () => (await (await client()).status()).visitors,
     only: only?.toLowerCase(),
     witnesses: witnesses ?? config.ddns?.witnesses ?? WITNESSES,
     rehearse: rehearse

@@ -47,11 +47,16 @@ export async function requestReload(client: AdminClient, json: boolean, terminal
 }
 
 function asJson(report: StatusReport): Record<string, unknown> {
-  const { lastReload, startedAt, ...rest } = report;
+  const { lastReload, startedAt, visitors, ...rest } = report;
+  const { fromWorld, fromInside } = visitors;
   return {
     ...rest,
     startedAt: isoTime(startedAt),
     uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
+    visitors: {
+      fromWorld: { ...fromWorld, lastAt: isoTime(fromWorld.lastAt) ?? null },
+      fromInside: fromInside.map((one) => ({ ...one, lastAt: isoTime(one.lastAt) })),
+    },
     workers: report.workers.map((worker) => ({ ...worker, startedAt: isoTime(worker.startedAt) })),
     sites: report.sites.map((site) => ({ ...site, redirect: site.redirect ?? null })),
     lastReload: lastReload === undefined ? null : { ...lastReload, at: isoTime(lastReload.at) },

@@ -4,6 +4,7 @@
  * Never: does either.
  */
 import type { Config } from "../config/model.ts";
+import type { VisitorsReport } from "../core/visitors.ts";
 import type { Families } from "../observe/families.ts";
 import type { CertificateBundle } from "../storage/bundles.ts";
 
@@ -44,6 +45,8 @@ export interface Serving {
   addresses(): Addresses;
   /** With workers as of their last pulse, a second ago. */
   openConnections(): number;
+  /** Who came so far; of the workers that live now, as of their last pulse. */
+  visitors(): VisitorsReport;
   /** Empty when this process serves by itself. */
   workers(): readonly WorkerReport[];
   /** What keeps it from serving, in words; empty when all is well. */

@@ -4,6 +4,7 @@
  * Never: decides whether another takes its place (workers does).
  */
 import cluster, { type Worker } from "node:cluster";
+import { addVisitors, type VisitorsReport } from "../core/visitors.ts";
 import type { Config } from "../config/model.ts";
 import { GatehouseError } from "../core/errors.ts";
 import type { Families } from "../observe/families.ts";
@@ -29,6 +30,7 @@ export interface Member {
   readonly link: Link<WorkerSide>;
   readonly exited: Promise<Exit>;
   openConnections(): number;
+  visitors(): VisitorsReport;
   /** The last numbers it told. */
   families(): Families;
   /** @throws GATEHOUSE_WORKER_FAILED when it does not greet in time or is of another version */
@@ -63,6 +65,7 @@ export function forkMember(options: { keeper: PrimarySide; now(): number }): Mem
   const { keeper } = options;
   const startedAt = options.now();
   let openConnections = 0;
+  let visitors = addVisitors([]);
   let families: Families = [];
   let unanswered = 0;
   let isAsking = false;
@@ -116,6 +119,7 @@ export function forkMember(options: { keeper: PrimarySide; now(): number }): Mem
     link,
     exited,
     openConnections: () => openConnections,
+    visitors: () => visitors,
     families: () => families,
 
     async begin(beginning) {
@@ -139,7 +143,7 @@ export function forkMember(options: { keeper: PrimarySide; now(): number }): Mem
         .ask("pulse", [], STEP_WITHIN_MS)
         .then(
           (pulse) => {
-            openConnections = pulse.openConnections;
+            ({ openConnections, visitors } = pulse);
             unanswered = 0;
           },
           () => {},

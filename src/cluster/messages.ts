@@ -7,6 +7,7 @@
  * the one who asks then sends the next part, so neither side ever has more than one part of a large configuration waiting.
  */
 import type { Config, SiteConfig } from "../config/model.ts";
+import type { VisitorsReport } from "../core/visitors.ts";
 import type { Families } from "../observe/families.ts";
 import type { CertificateBundle } from "../storage/bundles.ts";
 import type { Addresses, Keeper } from "./contract.ts";
@@ -15,7 +16,7 @@ import type { Addresses, Keeper } from "./contract.ts";
  * A worker that starts late may come from files that were replaced under a running primary (an upgrade without a restart):
  * it says this number first, and the primary of another version does without it. Change it with any shape below.
  */
-export const MESSAGES_VERSION = 3;
+export const MESSAGES_VERSION = 4;
 
 export interface Beginning {
   version: string;
@@ -26,6 +27,7 @@ export interface Beginning {
 
 export interface Pulse {
   openConnections: number;
+  visitors: VisitorsReport;
 }
 
 /** What the primary asks of a worker. */

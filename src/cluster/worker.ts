@@ -3,6 +3,7 @@
  * Owns: the worker's end of the channel: putting the parts of a configuration together, and asking for what it lacks.
  * Never: decides to live or to end: signals are ignored, the primary says when; a primary that is gone takes it along.
  */
+import { addVisitors } from "../core/visitors.ts";
 import type { Config, SiteConfig } from "../config/model.ts";
 import { GatehouseError } from "../core/errors.ts";
 import type { Families } from "../observe/families.ts";
@@ -53,7 +54,10 @@ export function workForPrimary(tools: WorkerTools): void {
       if (beginning !== undefined) beginning = { ...beginning, ticketKeys: keys };
       serving?.setTicketKeys(keys);
     },
-    pulse: () => ({ openConnections: serving?.openConnections() ?? 0 }),
+    pulse: () => ({
+      openConnections: serving?.openConnections() ?? 0,
+      visitors: serving?.visitors() ?? addVisitors([]),
+    }),
     numbers: () => tools.families(),
     async drain(withinMs, idleMs) {
       await serving?.drain({ withinMs, idleMs });

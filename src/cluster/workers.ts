@@ -11,6 +11,7 @@
  * has would no longer be refused.
  */
 import cluster from "node:cluster";
+import { addVisitors } from "../core/visitors.ts";
 import type { Config } from "../config/model.ts";
 import { errorText, GatehouseError } from "../core/errors.ts";
 import type { Clock } from "../core/time.ts";
@@ -245,6 +246,7 @@ export function createWorkers(options: WorkersOptions): Serving {
       for (const { link } of living()) link.ask("setTicketKeys", [keys], PULSE_MS * HUNG_AFTER_PULSES).catch(() => {});
     },
     addresses: () => bound,
+    visitors: () => addVisitors(living().map((member) => member.visitors())),
     openConnections: () => living().reduce((sum, member) => sum + member.openConnections(), 0),
     workers: () =>
       places.map(({ member, isServing, restarts, timer }) => ({

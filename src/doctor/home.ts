@@ -1,9 +1,8 @@
 /**
- * Does the world's way to this machine lead through: our address, the router, what is in front of it?
- * Owns: what an address leased, a router silent or a second NAT means for a home.
+ * Does the world's way to this machine lead through: the router, and what is in front of it?
+ * Owns: what a router silent or a second NAT means for a home.
  * Never: asks the router for a port.
  */
-import { execFile } from "node:child_process";
 import type { Config } from "../config/model.ts";
 import { kindOf } from "../network/addresses.ts";
 import type { Gateway } from "../network/gateway.ts";
@@ -11,51 +10,6 @@ import type { PublicAddress } from "../network/public-ip.ts";
 import type { RouterReport } from "../network/router-report.ts";
 import { type Note, note } from "./finding.ts";
 import type { Reached } from "./look.ts";
-
-const IP_WITHIN_MS = 2_000;
-
-export async function lookAtLan(home: Gateway | undefined, signal: AbortSignal): Promise<Note[]> {
-  if (home === undefined) {
-    return [note("unknown", "LAN_UNKNOWN", { seen: "Without a gateway it is not known which address is the home's." })];
-  }
-  const { ownAddress, ownMac, interface: name, address } = home;
-  const seen = `This machine is ${ownAddress} on ${name}`;
-  const isLeased = await leased(name, ownAddress, signal);
-  if (isLeased === undefined) {
-    return [note("ok", "LAN_ADDRESS", { seen: `${seen}; whether that is fixed, the system does not tell.` })];
-  }
-  if (!isLeased) return [note("ok", "LAN_ADDRESS_FIXED", { seen: `${seen}, set by hand or without end.` })];
-  const reserved = `${ownMac ?? "this machine's MAC address"} → ${ownAddress}`;
-  return [
-    note("note", "LAN_ADDRESS_LEASED", {
-      seen: `${seen}, leased from the router.`,
-      why: "When the lease goes to another machine, forwards lead there.",
-      next: `Unless it is done already: reserve ${reserved} on http://${address}/ ("address reservation", "static DHCP").`,
-    }),
-  ];
-}
-
-/** The kernel knows (`dynamic` of iproute2); undefined without that program. */
-function leased(name: string, address: string, signal: AbortSignal): Promise<boolean | undefined> {
-  return new Promise((resolve) => {
-    const args = ["-j", "address", "show", "dev", name];
-    execFile("ip", args, { signal, timeout: IP_WITHIN_MS, encoding: "utf8" }, (error, stdout) => {
-      if (error !== null) {
-        resolve(undefined);
-        return;
-      }
-      let isLeased: boolean | undefined;
-      try {
-        const links = JSON.parse(stdout) as { addr_info?: { local?: string; dynamic?: boolean }[] }[];
-        const found = links.flatMap(({ addr_info = [] }) => addr_info).find(({ local }) => local === address);
-        isLeased = found && found.dynamic === true;
-      } catch {
-        // Another program of that name.
-      }
-      resolve(isLeased);
-    });
-  });
-}
 
 export function lookAtGateway(home: Gateway | undefined): Note[] {
   if (home !== undefined) {

@@ -14,11 +14,13 @@ import { lookAtNames, type NamesLook } from "./addresses-of-names.ts";
 import { askHttps, type HttpsAnswer } from "./ask-ca.ts";
 import { lookAtCaa } from "./caa.ts";
 import { lookAtCertificates } from "./certificates.ts";
+import { lookAtClients } from "./clients.ts";
 import { lookAtClock } from "./clock.ts";
 import { lookAtDynamicDns } from "./dynamic-dns.ts";
 import { type CheckName, type Finding, type Note, note, type Report, reportOf, underCheck } from "./finding.ts";
-import { lookAtGateway, lookAtLan, lookAtPublic, lookAtRouter, ownPublic } from "./home.ts";
+import { lookAtGateway, lookAtPublic, lookAtRouter, ownPublic } from "./home.ts";
 import { lookAtIpv6 } from "./ipv6.ts";
+import { lookAtLan } from "./lan.ts";
 import { lookAtListening } from "./listening.ts";
 import { lookAtLoopback } from "./loopback.ts";
 import { lookFromOutside } from "./outside.ts";
@@ -39,7 +41,7 @@ export async function lookAtEverything(around: Surroundings): Promise<Report> {
   const { config, running, rehearse, witnesses, only, signal } = around;
   const sites = config.sites.filter(({ name }) => only === undefined || name === only);
   // An address is not in DNS.
-  const names = sites.map(({ name }) => name).filter((name) => isIP(name) === 0);
+  const names = sites.flatMap(({ name, names: further = [] }) => [name, ...further]).filter((name) => isIP(name) === 0);
   const own = sites.filter(({ passthrough }) => passthrough === undefined).map(({ name }) => name);
 
   const home = await withDeadline(() => findGateway(), signal).catch(() => undefined);
@@ -69,7 +71,7 @@ export async function lookAtEverything(around: Surroundings): Promise<Report> {
     ["clock", (bound) => lookAtClock(config, witnesses, () => directory(bound), bound)],
     ["target", async (bound) => (await targets(bound)).notes],
     ["websocket", async (bound) => lookAtWebSockets((await targets(bound)).answered, running, bound)],
-    ["lan", (bound) => lookAtLan(home, bound)],
+    ["lan", (bound) => lookAtLan({ home, state: config.state, router: running?.router, signal: bound })],
     ["gateway", () => lookAtGateway(home)],
     ["router", () => lookAtRouter(config, running?.router, reached)],
     ["public-address", () => lookAtPublic(seen)],
@@ -118,7 +120,15 @@ export async function lookAtEverything(around: Surroundings): Promise<Report> {
   const looked = await Promise.all(
     checks.map(([name, look, withinMs]) => made(name, look, signal, withinMs ?? CHECK_WITHIN_MS)),
   );
-  return reportOf(looked.flat());
+  // By itself: what others knock at meanwhile would be counted as well.
+  const { prober } = config.doctor;
+  const clients = await made(
+    "clients",
+    (bound) => lookAtClients({ prober, visitors: around.visitors, router: home?.address, signal: bound }),
+    signal,
+    CHECK_WITHIN_MS,
+  );
+  return reportOf([...looked.flat(), ...clients]);
 }
 
 const keptNames = ({ config, only }: Surroundings): string[] =>

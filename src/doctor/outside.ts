@@ -85,7 +85,7 @@ async function probe(prober: string, port: number, look: OutsideLook): Promise<N
   });
 }
 
-function askProber(url: string, signal: AbortSignal): Promise<Probed> {
+export function askProber(url: string, signal: AbortSignal): Promise<Probed> {
   return new Promise((resolve, reject) => {
     const bound = AbortSignal.any([signal, AbortSignal.timeout(PROBE_WITHIN_MS)]);
     const headers = { accept: "application/json", "user-agent": "gatehouse-doctor" };

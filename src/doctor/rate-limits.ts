@@ -3,14 +3,12 @@
  * Owns: reading the ledger that the running Gatehouse keeps, with the same arithmetic.
  * Never: writes it, or asks the CA.
  */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { createLedger, type Attempt } from "../acme/ledger.ts";
 import type { Config } from "../config/model.ts";
 import { errorText, isGatehouseError } from "../core/errors.ts";
 import { systemClock } from "../core/time.ts";
-import type { Storage } from "../storage/contract.ts";
 import { type Note, note } from "./finding.ts";
+import { keptFiles } from "./kept-files.ts";
 import type { Running } from "./running.ts";
 
 const MAX_NAMES = 32;
@@ -24,7 +22,7 @@ export async function lookAtRateLimits(
   if (directoryUrl === undefined) {
     return [note("ok", "RATE_LIMITS_NONE", { seen: "The embedded CA has no limits." })];
   }
-  const ledger = createLedger({ directoryUrl, storage: readOnly(state), clock: systemClock, log: { warn() {} } });
+  const ledger = createLedger({ directoryUrl, storage: keptFiles(state), clock: systemClock, log: { warn() {} } });
   const notes: Note[] = [];
   for (const name of names.slice(0, MAX_NAMES)) {
     const isRenewal = running?.certificates.some((one) => one.name === name && one.state === "valid") === true;
@@ -50,18 +48,4 @@ export async function lookAtRateLimits(
   }
   if (notes.length > 0) return notes;
   return [note("ok", "RATE_LIMITS_FREE", { seen: "No limit of the CA is in the way, as far as we have counted." })];
-}
-
-/** The store's own opening makes and tidies the folder; a doctor only looks. */
-function readOnly(folder: string): Pick<Storage, "read" | "write" | "lock"> {
-  const never = (): Promise<never> => Promise.reject(new Error("the doctor changes nothing"));
-  return {
-    read: (key) =>
-      readFile(join(folder, key)).catch((error: NodeJS.ErrnoException) => {
-        if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
-        throw error;
-      }),
-    write: never,
-    lock: never,
-  };
 }

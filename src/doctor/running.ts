@@ -5,6 +5,7 @@
  */
 import type { CertificateStatus } from "../acme/certificate-status.ts";
 import type { Config } from "../config/model.ts";
+import type { VisitorsReport } from "../core/visitors.ts";
 import type { DdnsReport } from "../network/ddns-report.ts";
 import type { Witness } from "../network/public-ip.ts";
 import type { RouterReport } from "../network/router-report.ts";
@@ -18,11 +19,16 @@ export interface Running {
   ddns: DdnsReport;
 }
 
+/** Asked again while the doctor looks: what has changed since is what a look did. */
+export type AskVisitors = () => Promise<VisitorsReport>;
+
 export interface Surroundings {
   config: Config;
   /** What the file is warned about, a line each. */
   warnings: readonly string[];
   running: Running | undefined;
+  /** Of the running one. */
+  visitors: AskVisitors | undefined;
   /** Why `running` is undefined. */
   notRunning: { message: string; next: string; isExpected: boolean } | undefined;
   /** One name alone; undefined: all. */

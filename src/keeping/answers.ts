@@ -19,7 +19,7 @@ export interface AnswerSources {
   version: string;
   startedAt: number;
   config(): Config;
-  serving: Pick<Serving, "addresses" | "openConnections" | "workers" | "problems">;
+  serving: Pick<Serving, "addresses" | "openConnections" | "visitors" | "workers" | "problems">;
   isListening(): boolean;
   isDraining(): boolean;
   metricsBound(): Bound | undefined;
@@ -65,6 +65,7 @@ export function createAnswers(
         quarantined: config.quarantined,
         certificates: countStates(sources.certificates()),
         openConnections: serving.openConnections(),
+        visitors: serving.visitors(),
         workers: serving.workers(),
         lastReload: sources.lastReload(),
       };

@@ -32,6 +32,8 @@ export interface FrontOptions extends Pick<TlsFrontOptions, "addressCertificate"
   fallback: { keyPem: string; certificatePem: string };
   /** 48 bytes, shared by all workers. */
   ticketKeys: Buffer;
+  /** Somebody has a place; the client's own address where a proxy tells it. */
+  arrived(address: string): void;
   /** Key authorization for a token on port 80, or undefined. */
   answerChallenge(host: string, token: string): Promise<string | undefined>;
   /** Takes over a connection for a site whose TLS goes through; its first message is back on the socket. */
@@ -58,10 +60,7 @@ export interface Front {
 export interface DrainOptions {
   /** Milliseconds for all of it. A second call may set an earlier end. */
   withinMs: number;
-  /**
-   * Milliseconds in which a kept connection may ask once more: who has just sent a request is served, and told that the
-   * connection ends. Never more than half of `withinMs`. Default a second, which is many times the way of any request.
-   */
+  /** Milliseconds in which a kept connection may ask once more and is told that it ends; at most half. Default a second. */
   idleMs?: number | undefined;
   /** Called when they are over: what comes now is refused. */
   refuse?(): void;
@@ -161,6 +160,7 @@ export function createFront(options: FrontOptions): Front {
     const seat = takeSeat(kind, socket, address, kind === "https");
     if (seat === undefined) return;
     sockets.add(socket);
+    options.arrived(address);
     metrics.connectionOpened(kind);
     socket.once("close", () => {
       sockets.delete(socket);

@@ -122,6 +122,17 @@ async function sites(t: TestContext, ...names: string[]): Promise<SiteConfig[]> 
 }
 
 for (const kind of kinds) {
+  test(`${kind}: who comes is counted, machines at home by their address`, async (t) => {
+    const { serving, config } = await home(t, kind);
+    await serving.apply(config({ sites: await sites(t, "a.test") }));
+    assert.deepEqual(serving.visitors(), { fromWorld: { connections: 0, lastAt: undefined }, fromInside: [] });
+    for (let turn = 0; turn < 4; turn++) await ask(portOf(serving), "a.test");
+    const counted = (): number => serving.visitors().fromInside[0]?.connections ?? 0;
+    await eventually("all processes have told", () => counted() === 4);
+    assert.equal(serving.visitors().fromInside[0]?.address, "127.0.0.1");
+    assert.equal(serving.visitors().fromWorld.connections, 0);
+  });
+
   test(`${kind}: a site is served with the certificate that is stored, another name is refused`, async (t) => {
     const { serving, config } = await home(t, kind);
     await serving.apply(config({ sites: await sites(t, "a.test") }));

@@ -267,6 +267,12 @@ export const FAULTS = {
     make: (home) => home.lab.router.setLoopback(false),
     mend: (home) => home.lab.router.setLoopback(true),
   },
+  "the router hides who comes": {
+    code: "CLIENTS_HIDDEN",
+    summary: /^Who comes from the internet seems to be 192\.168\.77\.1, the router/,
+    make: (home) => home.lab.router.setMasquerade(true),
+    mend: (home) => home.lab.router.setMasquerade(false),
+  },
   "IPv6 is dead and the name has it": {
     code: "IPV6_DEAD",
     summary: /nothing outside is reached by it .*Remove the AAAA record of ha\.example\.org/,
@@ -306,5 +312,6 @@ export const PAIRS: readonly (readonly [FaultName, FaultName])[] = [
   ["another router stands in front", "DNS has another machine's IPv6 address"],
   ["the provider lets the home out by another address", "DuckDNS does not know the token"],
   ["DuckDNS is out of order while the name is wrong", "port 80 leads to another machine"],
+  ["the router has no loopback", "the router hides who comes"],
   ["the target is off", "IPv6 is dead and the name has it"],
 ];

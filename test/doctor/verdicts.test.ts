@@ -6,6 +6,8 @@ import { test } from "node:test";
 import { judgeName } from "../../src/doctor/addresses-of-names.ts";
 import { type CheckName, note, reportOf, type Severity, underCheck } from "../../src/doctor/finding.ts";
 import { type CaaSeen, judgeCaa } from "../../src/doctor/caa.ts";
+import { judgeClients, lookAtClients } from "../../src/doctor/clients.ts";
+import type { VisitorsReport } from "../../src/core/visitors.ts";
 import { lookAtDynamicDns } from "../../src/doctor/dynamic-dns.ts";
 import type { CaaRecord } from "../../src/dns/caa.ts";
 import { type DdnsNameReport, type DdnsReport, NO_DDNS } from "../../src/network/ddns-report.ts";
@@ -250,6 +252,44 @@ for (const [what, change, code] of ddns) {
     assert.equal(lookAtDynamicDns([], NO_DDNS, undefined)[0]?.code, "DDNS_OFF");
   });
 }
+
+const visitors = (world: number, ...inside: [address: string, connections: number][]): VisitorsReport => ({
+  fromWorld: { connections: world, lastAt: world === 0 ? undefined : 1 },
+  fromInside: inside.map(([address, connections]) => ({ address, connections, lastAt: 1 })),
+});
+const ROUTER = "192.168.0.1";
+const knocks: [what: string, before: VisitorsReport, after: VisitorsReport, code: string, next?: RegExp][] = [
+  ["with its own address", visitors(3), visitors(4), "CLIENTS_SEEN ok"],
+  [
+    "as the router",
+    visitors(0, [ROUTER, 5], ["192.168.0.7", 1]),
+    visitors(0, [ROUTER, 6], ["192.168.0.7", 2]),
+    "CLIENTS_HIDDEN warning",
+    /masquerading/,
+  ],
+  ["as a container's bridge", visitors(0), visitors(0, ["172.17.0.1", 1]), "CLIENTS_HIDDEN warning", /host's network/],
+  ["to somebody else", visitors(2, [ROUTER, 5]), visitors(2, [ROUTER, 5]), "CLIENTS_NOT_SEEN unknown"],
+];
+
+for (const [what, before, after, code, next] of knocks) {
+  test(`a prober that comes in ${what}: ${code}`, () => {
+    const seen = judgeClients(before, after, ROUTER);
+    assert.equal(`${seen.code} ${seen.severity}`, code);
+    if (next !== undefined) assert.match(seen.next ?? "", next);
+  });
+}
+
+test("without a prober it is no riddle when visitors were seen, and no verdict when none were", async () => {
+  const { signal } = new AbortController();
+  const look = async (count: VisitorsReport | undefined): Promise<string | undefined> => {
+    const ask = count && (() => Promise.resolve(count));
+    const [found] = await lookAtClients({ prober: undefined, visitors: ask, router: ROUTER, signal });
+    return found?.code;
+  };
+  assert.equal(await look(visitors(1)), "CLIENTS_SEEN");
+  assert.equal(await look(visitors(0, [ROUTER, 99])), "CLIENTS_NOT_YET");
+  assert.equal(await look(undefined), "CLIENTS_NOT_SEEN");
+});
 
 test("split DNS is written for five programs, wildcards where the program can say them", () => {
   const texts = splitDns(["ha.example.org", "*.lab.example.org"], "192.168.0.50");

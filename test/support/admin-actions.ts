@@ -38,6 +38,7 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
         quarantined: [{ name: "bad.example.org", finding: "gatehouse.yaml:9:5  sites  unknown key" }],
         certificates: { valid: 1, pending: 1, expired: 0, refused: 0 },
         openConnections: 12,
+        visitors: { fromWorld: { connections: 3, lastAt: now - 1_000 }, fromInside: [] },
         workers: [{ pid: 4712, startedAt: now - 2 * HOUR, openConnections: 12, restarts: 1, state: "serving" }],
         lastReload: undefined,
       }),

@@ -86,6 +86,7 @@ export async function startFront(
     },
     fallback,
     ticketKeys: randomBytes(48),
+    arrived: () => {},
     answerChallenge: () => Promise.resolve(undefined),
     passthrough: (raw, client, passed) => passthrough.carry(raw, client, passed),
     ...rest,
