@@ -4,7 +4,7 @@
  * Never: decides anything that a room could decide.
  */
 import { fileURLToPath } from "node:url";
-import type { Addresses, Serving } from "./cluster/contract.ts";
+import { type Addresses, NO_DEVICES, type Serving } from "./cluster/contract.ts";
 import { countWorkers } from "./cluster/count.ts";
 import { createWorkers } from "./cluster/workers.ts";
 import type { Config } from "./config/model.ts";
@@ -70,7 +70,7 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
   });
   const tickets = createTicketKeys({ onRotate: (keys) => serving.setTicketKeys(keys) });
   const fallback = await createFallback();
-  const beginning = { version, log: first.log, ticketKeys: tickets.current(), fallback };
+  const beginning = { version, log: first.log, ticketKeys: tickets.current(), fallback, devices: NO_DEVICES };
   const serving: Serving =
     countWorkers(first) === 1
       ? createServing(first, { keeper: keeping, ticketKeys: tickets.current(), fallback, log, metrics })

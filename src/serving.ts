@@ -4,7 +4,7 @@
  * Never: touches storage, schedules or the admin socket: what it lacks it asks of the keeper.
  */
 import { isIP } from "node:net";
-import type { Keeper, Serving } from "./cluster/contract.ts";
+import { type Devices, type Keeper, NO_DEVICES, type Serving } from "./cluster/contract.ts";
 import type { Config } from "./config/model.ts";
 import { errorText } from "./core/errors.ts";
 import { createVisitorTally } from "./core/visitors.ts";
@@ -58,7 +58,14 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   let isDraining = false;
   let isLogged = first.log.access;
 
-  const contexts = createContexts();
+  let devices = NO_DEVICES;
+  let owners = new Map<string, Devices["accepted"][number]>();
+  /** Names of sites that ask for a client certificate. */
+  let asking: ReadonlySet<string> = new Set();
+
+  const contexts = createContexts({
+    clientCa: (name) => (asking.has(name) || rules.asksDevice(name) ? devices.caPem : undefined),
+  });
   const visitors = createVisitorTally();
   const demo = createDemo();
   const upstream = createUpstreamPool({
@@ -94,6 +101,10 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       const name = sni.siteOf(serverName);
       const arrival = name === undefined ? undefined : (arrivals.arrival(name) ?? wished(name));
       return arrival === undefined ? sni.chooseContext(serverName) : arrival.then(() => sni.chooseContext(serverName));
+    },
+    deviceOwner(sha256) {
+      const owner = owners.get(sha256);
+      return owner !== undefined && owner.notAfter > Date.now() ? owner.name : undefined;
     },
     fallback: options.fallback,
     addressCertificate(local) {
@@ -167,6 +178,11 @@ export function createServing(first: Config, options: ServingOptions): Serving {
         guests.delete(name);
         if (!names.has(name)) contexts.remove(name);
       }
+      const lastAsking = asking;
+      asking = new Set(next.sites.flatMap(({ name, clientCert }) => (clientCert === undefined ? [] : [name])));
+      for (const name of [...asking, ...lastAsking]) {
+        if (asking.has(name) !== lastAsking.has(name)) contexts.renew(name);
+      }
       arrivals.expect(fresh.slice(READ_AHEAD));
       log.level = next.log.level;
       access = createAccessLog(log, { enabled: next.log.access });
@@ -184,6 +200,12 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       if (!names.has(bundle.name) && !coming.has(bundle.name) && !isGuest(bundle.name)) return;
       arrivals.forget(bundle.name);
       setBundle(bundle);
+    },
+    setDevices(next) {
+      devices = next;
+      owners = new Map(next.accepted.map((one) => [one.sha256, one]));
+      for (const name of [...asking, ...guests]) contexts.renew(name);
+      front.dismissDevices();
     },
     setTicketKeys: (keys) => front.setTicketKeys(keys),
     addresses: () => front.addresses(),

@@ -181,6 +181,35 @@ export interface BringActions {
   exportBundle(wanted: { name: string }): Promise<ExportOutcome>;
 }
 
+/** A client certificate that was made here; its key is nowhere but on the device. */
+export interface DeviceReport {
+  name: string;
+  serial: string;
+  /** Hex, lower case. */
+  sha256: string;
+  issuedAt: number;
+  notAfter: number;
+  revokedAt: number | undefined;
+}
+
+export interface DeviceWanted {
+  name: string;
+  days: number;
+  password: string;
+  /** AES-256 in place of what every device reads. */
+  isModern: boolean;
+}
+
+/** What the verbs about client certificates ask. All may throw GATEHOUSE_STORAGE_FAILED. */
+export interface DeviceActions {
+  /** Newest first, those that are over included. */
+  devices(): Promise<readonly DeviceReport[]>;
+  /** @returns also the PKCS#12 file, base64 @throws GATEHOUSE_REQUEST_REFUSED */
+  addDevice(wanted: DeviceWanted): Promise<DeviceReport & { p12: string }>;
+  /** Its connections end at once. @throws GATEHOUSE_REQUEST_REFUSED when none in force has this name */
+  revokeDevice(wanted: { name: string }): Promise<readonly DeviceReport[]>;
+}
+
 /** What the verbs about certificates ask. All may throw GATEHOUSE_CERTIFICATE_UNKNOWN_NAME. */
 export interface CertificateActions extends BringActions {
   /** Steps come while it works. @throws what the CA or the scheduler said, with `notBefore` */
@@ -194,7 +223,7 @@ export interface CertificateActions extends BringActions {
   accounts(wanted: { rollOver: boolean }): Promise<readonly AccountReport[]>;
 }
 
-export interface AdminActions extends CertificateActions {
+export interface AdminActions extends CertificateActions, DeviceActions {
   /** One message to each receiver of alerts, now and once. */
   testNotify(): Promise<readonly TestResult[]>;
   status(): Promise<StatusReport>;
@@ -229,6 +258,9 @@ export const QUESTIONS = {
   cleanup: "POST /v1/cleanup",
   show: "POST /v1/show",
   accounts: "POST /v1/accounts",
+  devices: "GET /v1/devices",
+  addDevice: "POST /v1/devices/add",
+  revokeDevice: "POST /v1/devices/revoke",
   importBundle: "POST /v1/import",
   exportBundle: "POST /v1/export",
   testNotify: "POST /v1/notify/test",

@@ -33,6 +33,12 @@ export function textIn(body: unknown, member: string): string {
   return value;
 }
 
+/** NaN when it is no number. */
+export function numberIn(body: unknown, member: string): number {
+  const value = valueIn(body, member);
+  return typeof value === "number" ? value : Number.NaN;
+}
+
 /** Undefined when it is left out or empty. */
 export function optionalTextIn(body: unknown, member: string): string | undefined {
   const value = valueIn(body, member);

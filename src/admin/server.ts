@@ -9,7 +9,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { errorText, GatehouseError, isGatehouseError } from "../core/errors.ts";
 import type { Logger } from "../observe/log.ts";
 import { QUESTIONS, SIGN_OF_LIFE_MS, type AdminActions, type Failure, type Step, type Told } from "./actions.ts";
-import { flagIn, optionalTextIn, readBody, textIn } from "./bodies.ts";
+import { flagIn, numberIn, optionalTextIn, readBody, textIn } from "./bodies.ts";
 import { listenAlone } from "./socket-lock.ts";
 
 export interface AdminServer {
@@ -42,6 +42,18 @@ export function createAdminServer(options: { path: string; actions: AdminActions
     [QUESTIONS.disable, (body) => actions.disable({ name: textIn(body, "name") })],
     [QUESTIONS.cleanup, (body) => actions.cleanup({ isRehearsal: flagIn(body, "isRehearsal") })],
     [QUESTIONS.show, (body) => actions.show({ name: textIn(body, "name") })],
+    [QUESTIONS.devices, () => actions.devices()],
+    [
+      QUESTIONS.addDevice,
+      (body) =>
+        actions.addDevice({
+          name: textIn(body, "name"),
+          days: numberIn(body, "days"),
+          password: textIn(body, "password"),
+          isModern: flagIn(body, "isModern"),
+        }),
+    ],
+    [QUESTIONS.revokeDevice, (body) => actions.revokeDevice({ name: textIn(body, "name") })],
     [QUESTIONS.exportBundle, (body) => actions.exportBundle({ name: textIn(body, "name") })],
     [
       QUESTIONS.importBundle,

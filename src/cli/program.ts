@@ -7,7 +7,7 @@ import { Command, CommanderError } from "commander";
 import { EXIT, EXIT_HELP } from "./exit-codes.ts";
 import { reportError, type Terminal } from "./terminal.ts";
 import { createVerbs, dressed, examples, helpTexts } from "./verbs.ts";
-import { declareBringVerbs } from "./verbs-bring.ts";
+import { declareBringVerbs, declareClientCertVerbs } from "./verbs-bring.ts";
 import { declareCertificateVerbs, declareNotifyVerbs } from "./verbs-certificates.ts";
 import { declareDdnsVerbs } from "./verbs-ddns.ts";
 import { declareHomeVerbs } from "./verbs-home.ts";
@@ -37,6 +37,7 @@ export function createProgram(terminal: Terminal, version: string): Program {
   declareRunningVerbs(verbs, version);
   declareCertificateVerbs(verbs);
   declareBringVerbs(verbs);
+  declareClientCertVerbs(verbs);
   declarePortVerbs(verbs);
   declareRouterVerbs(verbs);
   declareDdnsVerbs(verbs);

@@ -3,7 +3,7 @@
  * Owns: files that nobody else may read, and that are never overwritten.
  * Never: takes a secret from the command line, where every user of the machine sees it.
  */
-import { open, readFile } from "node:fs/promises";
+import { access, open, readFile } from "node:fs/promises";
 import { text } from "node:stream/consumers";
 import { errorText, GatehouseError } from "../core/errors.ts";
 
@@ -21,6 +21,15 @@ export async function readPassword(file: string): Promise<string> {
   }
 }
 
+/** @throws GATEHOUSE_STORAGE_FAILED when the file is there already */
+export async function assertAbsent(file: string): Promise<void> {
+  const isThere = await access(file).then(
+    () => true,
+    () => false,
+  );
+  if (isThere) throw occupied(file, undefined);
+}
+
 /** 0600 from its first byte. @throws GATEHOUSE_STORAGE_FAILED, also when the file is there already */
 export async function writeSecretFile(file: string, content: string | Uint8Array): Promise<void> {
   try {
@@ -32,13 +41,18 @@ export async function writeSecretFile(file: string, content: string | Uint8Array
       await handle.close();
     }
   } catch (cause) {
-    const isThere = (cause as NodeJS.ErrnoException).code === "EEXIST";
+    if ((cause as NodeJS.ErrnoException).code === "EEXIST") throw occupied(file, cause);
     throw new GatehouseError("GATEHOUSE_STORAGE_FAILED", {
-      message: isThere ? `${file} is there already.` : `${file} cannot be written: ${errorText(cause)}`,
-      hint: isThere
-        ? "Nothing is overwritten: name another file, or move that one away."
-        : "Name a file in a folder of yours.",
+      message: `${file} cannot be written: ${errorText(cause)}`,
+      hint: "Name a file in a folder of yours.",
       cause,
     });
   }
 }
+
+const occupied = (file: string, cause: unknown): GatehouseError =>
+  new GatehouseError("GATEHOUSE_STORAGE_FAILED", {
+    message: `${file} is there already.`,
+    hint: "Nothing is overwritten: name another file, or move that one away.",
+    cause,
+  });

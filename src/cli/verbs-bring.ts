@@ -63,3 +63,68 @@ export function declareBringVerbs({ verb, terminal }: Verbs): void {
     },
   );
 }
+
+export function declareClientCertVerbs(verbs: Verbs): void {
+  const { terminal } = verbs;
+  const { verb } = verbs.group({
+    name: "client-cert",
+    about: "Certificates that let the telephones and laptops of the house in, on sites with clientCert.",
+    examples: ["gatehouse client-cert add anna-phone", "gatehouse client-cert ls"],
+  });
+  verb(
+    {
+      name: "add <name>",
+      about:
+        "Make one: writes a .p12 file for the device, which opens with the password that is shown. Key and password are kept nowhere else.",
+      examples: [
+        "gatehouse client-cert add anna-phone",
+        "gatehouse client-cert add 'Anna laptop' --out anna.p12 --days 365",
+      ],
+      takes: ["admin", "json"],
+      options: [
+        ["--out <file>", "the file to write (default: the name with .p12, here)"],
+        ["--days <days>", "how long it is accepted, at most 3650 (default: 730)"],
+        ["--password-file <file>", "where a password of your own stands; - is standard input"],
+        ["--modern", "AES-256 and SHA-256, for devices of the last years; without it, with what every device reads"],
+      ],
+    },
+    async (flags, [name = ""]) => {
+      const { addClientCert } = await import("./client-cert.ts");
+      const wanted = {
+        name,
+        out: textFlag(flags, "out"),
+        days: textFlag(flags, "days"),
+        passwordFile: textFlag(flags, "passwordFile"),
+        isModern: flags["modern"] === true,
+        json: flags.json === true,
+      };
+      return withKeeper(flags, terminal, READ, (client) => addClientCert(client, wanted, terminal));
+    },
+  );
+  verb(
+    {
+      name: "ls",
+      about: "List them, newest first, those that are over included.",
+      examples: ["gatehouse client-cert ls", "gatehouse client-cert ls --json"],
+      takes: ["admin", "json"],
+    },
+    async (flags) => {
+      const { listClientCerts } = await import("./client-cert.ts");
+      return withKeeper(flags, terminal, READ, (client) => listClientCerts(client, flags.json === true, terminal));
+    },
+  );
+  verb(
+    {
+      name: "revoke <name>",
+      about: "Let a device in no longer; its open connections end at once.",
+      examples: ["gatehouse client-cert revoke anna-phone", "gatehouse client-cert revoke anna-phone --json"],
+      takes: ["admin", "json"],
+    },
+    async (flags, [name = ""]) => {
+      const { revokeClientCert } = await import("./client-cert.ts");
+      return withKeeper(flags, terminal, READ, (client) =>
+        revokeClientCert(client, name, flags.json === true, terminal),
+      );
+    },
+  );
+}

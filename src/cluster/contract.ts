@@ -28,6 +28,15 @@ export interface WorkerReport {
   state: "serving" | "starting" | "waiting";
 }
 
+/** Devices whose client certificate is accepted, and who signs for them. */
+export interface Devices {
+  /** Undefined: no certificate was ever made. */
+  caPem: string | undefined;
+  accepted: readonly { /** Of the certificate, hex, lower case. */ sha256: string; name: string; notAfter: number }[];
+}
+
+export const NO_DEVICES: Devices = { caPem: undefined, accepted: [] };
+
 /** The half that clients meet: listeners, TLS, lanes, targets, access log. It reads no disk and orders nothing. */
 export interface Serving {
   /**
@@ -39,6 +48,8 @@ export interface Serving {
   apply(config: Config): Promise<void>;
   /** A certificate was issued: new handshakes get it. One that cannot be used is logged, and the one before it stays. */
   setBundle(bundle: CertificateBundle): void;
+  /** From now on these are accepted; connections of others, tunnels among them, end. Call before the first `apply`. */
+  setDevices(devices: Devices): void;
   /** 48 bytes; see tls/tickets. */
   setTicketKeys(keys: Buffer): void;
   /** What is really listened on (port 0 resolved). */

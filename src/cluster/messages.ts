@@ -10,18 +10,19 @@ import type { Config, SiteConfig } from "../config/model.ts";
 import type { VisitorsReport } from "../core/visitors.ts";
 import type { Families } from "../observe/families.ts";
 import type { CertificateBundle } from "../storage/bundles.ts";
-import type { Addresses, Keeper } from "./contract.ts";
+import type { Addresses, Devices, Keeper } from "./contract.ts";
 
 /**
  * A worker that starts late may come from files that were replaced under a running primary (an upgrade without a restart):
  * it says this number first, and the primary of another version does without it. Change it with any shape below.
  */
-export const MESSAGES_VERSION = 4;
+export const MESSAGES_VERSION = 5;
 
 export interface Beginning {
   version: string;
   log: Config["log"];
   ticketKeys: Buffer;
+  devices: Devices;
   fallback: { keyPem: string; certificatePem: string };
 }
 
@@ -39,6 +40,7 @@ export interface WorkerSide {
   apply(): Promise<Addresses>;
   setBundle(bundle: CertificateBundle): void;
   setTicketKeys(keys: Buffer): void;
+  setDevices(devices: Devices): void;
   pulse(): Pulse;
   numbers(): Promise<Families>;
   /** Answered when the last client is gone or the time is over; the primary then disconnects. */

@@ -45,7 +45,10 @@ export function workForPrimary(tools: WorkerTools): void {
       if (beginning === undefined || parts === undefined) throw outOfOrder();
       const config: Config = { ...parts.rest, sites: parts.sites };
       parts = undefined;
-      serving ??= tools.createServing(config, beginning, keeper);
+      if (serving === undefined) {
+        serving = tools.createServing(config, beginning, keeper);
+        serving.setDevices(beginning.devices);
+      }
       await serving.apply(config);
       return serving.addresses();
     },
@@ -53,6 +56,10 @@ export function workForPrimary(tools: WorkerTools): void {
     setTicketKeys(keys) {
       if (beginning !== undefined) beginning = { ...beginning, ticketKeys: keys };
       serving?.setTicketKeys(keys);
+    },
+    setDevices(devices) {
+      if (beginning !== undefined) beginning = { ...beginning, devices };
+      serving?.setDevices(devices);
     },
     pulse: () => ({
       openConnections: serving?.openConnections() ?? 0,

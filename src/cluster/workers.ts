@@ -245,6 +245,10 @@ export function createWorkers(options: WorkersOptions): Serving {
       beginning = { ...beginning, ticketKeys: keys };
       for (const { link } of living()) link.ask("setTicketKeys", [keys], PULSE_MS * HUNG_AFTER_PULSES).catch(() => {});
     },
+    setDevices(devices) {
+      beginning = { ...beginning, devices };
+      for (const { link } of living()) link.ask("setDevices", [devices], PULSE_MS * HUNG_AFTER_PULSES).catch(() => {});
+    },
     addresses: () => bound,
     visitors: () => addVisitors(living().map((member) => member.visitors())),
     openConnections: () => living().reduce((sum, member) => sum + member.openConnections(), 0),

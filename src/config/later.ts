@@ -6,7 +6,7 @@
 import type { Path } from "./findings.ts";
 
 const TOP = ["status", "storage", "cluster"];
-const SITE = ["allow", "deny", "ban", "auth", "limit", "health", "acme", "maintenance", "clientCert"];
+const SITE = ["allow", "deny", "ban", "auth", "limit", "health", "acme", "maintenance"];
 
 export function isLater(block: Path, key: string): boolean {
   if (block.length === 0) return TOP.includes(key);

@@ -76,6 +76,8 @@ export interface SiteConfig {
   onDemand?: OnDemandConfig | undefined;
   /** For a CA account of its own; left out, the one of `acme`. */
   email?: string | undefined;
+  /** Devices show a certificate of our own: or else 403, or as they like. */
+  clientCert?: "required" | "optional" | undefined;
   /** Either forwards (routes, longest prefix first) or answers with a redirect. */
   routes: readonly RouteConfig[];
   /** Then it has neither routes nor a certificate of ours. */

@@ -93,6 +93,8 @@ const headerValue = leaf(
   },
 );
 
+const CLIENT_CERT = ["required", "optional"] as const;
+
 const STATUSES = [301, 302, 307, 308] as const;
 
 function readStatus(value: unknown): (typeof STATUSES)[number] | Refusal {
@@ -126,6 +128,14 @@ export const siteSchema = z
         doc: "For a CA account of this site's own. Default: the one of acme.",
         example: "nas@example.org",
       }).optional(),
+      clientCert: leaf(
+        {
+          doc: "Ask devices for a certificate that gatehouse client-cert made: required answers 403 without one, optional lets them in all the same. Who it is goes to the target as X-Forwarded-Client-Cert.",
+          example: "required",
+          json: { enum: [...CLIENT_CERT] },
+        },
+        (value) => CLIENT_CERT.find((one) => one === value) ?? choiceRefusal(value, CLIENT_CERT),
+      ).optional(),
       passthrough: leaf(
         {
           doc: "Do not end TLS for this name: carry it, by the name in its first message, to this machine, which has the certificate.",

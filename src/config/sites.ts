@@ -37,6 +37,7 @@ export async function resolveSite(
     email,
     routes,
     passthrough,
+    clientCert: declared.clientCert,
     redirect,
     maxBody: declared.maxBody,
     timeouts: {
@@ -116,7 +117,7 @@ function resolvePassthrough(declared: DeclaredSite, resolver: Resolver): Passthr
     }
     return undefined;
   }
-  for (const other of ["to", "routes", "redirect", "upstreamTls"] as const) {
+  for (const other of ["to", "routes", "redirect", "upstreamTls", "clientCert"] as const) {
     if (declared[other] === undefined) continue;
     resolver.report([other], "cannot be looked into: passthrough does not end TLS", "remove one of the two", "key");
   }

@@ -43,6 +43,7 @@ export const ERROR_CODES = {
   // requests
   GATEHOUSE_REQUEST_MALFORMED: { source: "client", retry: "never" },
   GATEHOUSE_REQUEST_REFUSED: { source: "client", retry: "never" },
+  GATEHOUSE_CLIENT_CERT_REQUIRED: { source: "client", retry: "never" },
   GATEHOUSE_CLIENT_GONE: { source: "client", retry: "never" },
   GATEHOUSE_UPSTREAM_REFUSED: { source: "upstream", retry: "if-nothing-sent" },
   GATEHOUSE_UPSTREAM_RESET: { source: "upstream", retry: "if-nothing-sent" },

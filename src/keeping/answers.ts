@@ -8,6 +8,7 @@ import {
   type CertificateActions,
   type CompanionActions,
   countStates,
+  type DeviceActions,
   type LastReload,
   reportSites,
 } from "../admin/actions.ts";
@@ -30,7 +31,10 @@ export interface AnswerSources {
 
 export function createAnswers(
   sources: AnswerSources,
-): Omit<AdminActions, keyof CompanionActions | keyof CertificateActions | "certificates" | "testNotify"> {
+): Omit<
+  AdminActions,
+  keyof CompanionActions | keyof CertificateActions | keyof DeviceActions | "certificates" | "testNotify"
+> {
   const { version, startedAt, serving } = sources;
   return {
     health: async () => {

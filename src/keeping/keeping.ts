@@ -23,6 +23,7 @@ import { createFileStorage } from "../storage/files.ts";
 import { createAnswers } from "./answers.ts";
 import type { Companion } from "./companion.ts";
 import { createDesk } from "./desk.ts";
+import { createDeviceDesk } from "./devices.ts";
 import { createDisabledNames } from "./disabled.ts";
 import { createGuardian } from "./guardian.ts";
 import { createGuests } from "./guests.ts";
@@ -142,6 +143,12 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     }),
     log,
   });
+  const devices = createDeviceDesk({
+    storage,
+    log,
+    isWanted: () => config.sites.some(({ clientCert }) => clientCert !== undefined),
+    tell: (accepted) => serving?.setDevices(accepted),
+  });
 
   async function swap(next: Config): Promise<void> {
     // Both open what is new before they close what is gone; when a port is taken, nothing has changed yet.
@@ -155,6 +162,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     await observing.take(opened, next.metrics?.listen);
     const last = config;
     config = next;
+    await devices.refresh();
     sayQuarantined(next);
     notifier.apply(next.notify);
     if (!isDeepStrictEqual(issuingFacts(next), issuingFacts(last))) {
@@ -242,6 +250,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
           reload: (reason) => reloading.reload(reason),
         }),
         ...desk,
+        ...devices,
         testNotify: () => notifier.test(),
         ...options.actions,
       };
@@ -249,6 +258,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       closeAdmin = () => admin.close();
       try {
         await admin.listen();
+        await devices.refresh();
         await given.apply(first);
         await observing.take(await observing.open(first.metrics?.listen), first.metrics?.listen);
       } catch (error) {

@@ -3,6 +3,7 @@
  * Owns: the one tls.Server, its settings, SNI to certificate, refusals and what the log says of them.
  * Never: knows what is spoken inside.
  */
+import { constants } from "node:crypto";
 import type { Socket } from "node:net";
 import {
   createSecureContext,
@@ -24,6 +25,8 @@ export interface ServerCertificate {
 }
 
 export interface TlsFrontOptions {
+  /** Ask every client for a certificate. What it shows is not judged here, and nothing of the handshake is resumed. */
+  asksDevice?: boolean;
   chooseContext(serverName: string): ContextChoice | Promise<ContextChoice>;
   /** For a handshake that offers `acme-tls/1` and nothing else (RFC 8737): the CA's question, or a stranger's. */
   challengeCertificate(serverName: string): Promise<{ keyPem: string; certificatePem: string } | undefined>;
@@ -66,6 +69,16 @@ const MAX_BY_ADDRESS = 64;
 /** In our order of preference. */
 const OUR_PROTOCOLS = ["h2", "http/1.1"];
 const ACME_TLS = "acme-tls/1";
+/**
+ * A resumed session would bring back who somebody was, on a name it was not asked for, or after it was sent away (nginx
+ * CVE-2025-23419): so no tickets, and no cache either, which Node has only for those who listen to its events.
+ */
+const ASKING = {
+  requestCert: true,
+  rejectUnauthorized: false,
+  sessionIdContext: "devices",
+  secureOptions: tlsSettings.secureOptions | constants.SSL_OP_NO_TICKET,
+};
 /** Scanners knock with many names: per minute this many lines, then one with the count. */
 const REFUSALS_PER_MINUTE = 5;
 const MINUTE_MS = 60_000;
@@ -174,7 +187,8 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
 
   let { ticketKeys } = options;
   function open({ keyPem, certificatePem }: ServerCertificate): Server {
-    const server = createServer({ ...settings, key: keyPem, cert: certificatePem, ticketKeys });
+    const resuming = options.asksDevice === true ? ASKING : { ticketKeys };
+    const server = createServer({ ...settings, ...resuming, key: keyPem, cert: certificatePem });
     server.on("secureConnection", secured);
     // Not TLS at all, no common version, no common protocol, gone in the middle: everyday on an open port.
     server.on("tlsClientError", (error: NodeJS.ErrnoException) => {
@@ -219,6 +233,7 @@ export function createTlsFront(options: TlsFrontOptions): TlsFront {
       serverAt(localAddress).emit("connection", raw);
     },
     setTicketKeys(keys) {
+      if (options.asksDevice === true) return;
       ticketKeys = keys;
       for (const server of [unnamed, ...byAddress.values()]) server.setTicketKeys(keys);
     },

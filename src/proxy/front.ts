@@ -4,16 +4,16 @@
  * Never: reads a request.
  */
 import type { Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
 import type { LimitsConfig, ListenAddress } from "../config/model.ts";
 import type { ProxyEndpoints } from "../core/proxy-protocol.ts";
 import type { LaneContext } from "./exchange.ts";
 import { createConnectionBounds, type Seat } from "./front-bounds.ts";
+import { createDeviceFront } from "./front-devices.ts";
+import { endpointsOf, factsOf, tlsFactsOf } from "./front-facts.ts";
 import { checkOpenFiles } from "./front-files.ts";
 import { createListeners, type ListenerKind } from "./front-listen.ts";
 import { readProxiedClient, readServerName } from "./front-peek.ts";
 import { type ContextChoice, createTlsFront, type TlsFrontOptions } from "./front-tls.ts";
-import type { ConnectionFacts } from "./lanes/check-request.ts";
 import { createCompatLane } from "./lanes/compat.ts";
 import { createFastLane } from "./lanes/fast.ts";
 import { createH2Lane } from "./lanes/h2.ts";
@@ -36,6 +36,8 @@ export interface FrontOptions extends Pick<TlsFrontOptions, "addressCertificate"
   arrived(address: string): void;
   /** Key authorization for a token on port 80, or undefined. */
   answerChallenge(host: string, token: string): Promise<string | undefined>;
+  /** Whose is a client certificate (SHA-256, hex, lower case) as of now? Default: nobody's. */
+  deviceOwner?: (sha256: string) => string | undefined;
   /** Takes over a connection for a site whose TLS goes through; its first message is back on the socket. */
   passthrough(raw: Socket, client: ProxyEndpoints, site: PassthroughSite): void;
   /** Port of `https://` in redirects. Default: the first HTTPS listener's, or 443 when there is none. */
@@ -50,6 +52,8 @@ export interface Front {
   /** What is really listened on (port 0 resolved). */
   addresses(): { https: { host: string; port: number }[]; http: { host: string; port: number }[] };
   setTicketKeys(keys: Buffer): void;
+  /** Who is accepted has changed: connections of those who no longer are end now. */
+  dismissDevices(): void;
   openConnections(): number;
   /** Stop accepting, say GOAWAY / Connection: close, wait for exchanges; at the deadline destroy what is left. */
   drain(options: DrainOptions): Promise<void>;
@@ -91,7 +95,7 @@ export function createFront(options: FrontOptions): Front {
     answerChallenge: options.answerChallenge,
     httpsPort: () => options.publicHttpsPort ?? listeners.addresses().https[0]?.port ?? 443,
   });
-  const tls = createTlsFront({
+  const tlsOptions: TlsFrontOptions = {
     chooseContext: options.chooseContext,
     challengeCertificate: options.challengeCertificate ?? (async () => undefined),
     fallback: options.fallback,
@@ -101,7 +105,9 @@ export function createFront(options: FrontOptions): Front {
     late: (raw) => context.limitReached("handshake_time", plainAddress(raw.remoteAddress ?? "")),
     log,
     metrics,
-  });
+  };
+  const tls = createTlsFront(tlsOptions);
+  const devices = createDeviceFront(tlsOptions, options.deviceOwner);
 
   const listeners = createListeners({
     accept,
@@ -174,26 +180,28 @@ export function createFront(options: FrontOptions): Front {
       plain.accept(socket, { ...factsOf(client, "http"), seat });
       return;
     }
-    const endTls = (): void =>
-      tls.accept(socket, client.destinationAddress, (secure) => {
+    const endTls = (asksDevice: boolean): void =>
+      (asksDevice ? devices : tls).accept(socket, client.destinationAddress, (secure) => {
         seat.secured();
         awaitFirstByte(secure, socket, address);
-        const facts = { ...factsOf(client, "https"), ...tlsFactsOf(secure), seat };
+        const device = asksDevice ? devices.deviceOf(secure, socket) : undefined;
+        const facts = { ...factsOf(client, "https"), ...tlsFactsOf(secure), seat, device };
         if (secure.alpnProtocol === "h2") h2.accept(secure, facts);
         else fast.accept(secure, facts);
       });
-    if (context.rules().hasPassthrough) chooseWay(socket, client, seat, endTls);
-    else endTls();
+    const { hasPassthrough, hasDeviceSites } = context.rules();
+    if (hasPassthrough || hasDeviceSites) chooseWay(socket, client, seat, endTls);
+    else endTls(false);
   }
 
-  /** By the name in the first message: to the machine that ends TLS itself, or on to our own. */
-  function chooseWay(socket: Socket, client: ProxyEndpoints, seat: Seat, endTls: () => void): void {
+  /** By the name in the first message: to the machine that ends TLS itself, or on to our own, which asks some. */
+  function chooseWay(socket: Socket, client: ProxyEndpoints, seat: Seat, endTls: (asksDevice: boolean) => void): void {
     readServerName(socket, {
       withinMs: Math.min(HELLO_MS, context.limits().handshakeMs),
       done(serverName) {
         const site = serverName === undefined ? undefined : context.rules().passthrough(serverName);
         if (site === undefined) {
-          endTls();
+          endTls(serverName !== undefined && context.rules().asksDevice(serverName));
           return;
         }
         seat.secured();
@@ -237,6 +245,7 @@ export function createFront(options: FrontOptions): Front {
       await checkOpenFiles(limits, log);
     },
     addresses: () => listeners.addresses(),
+    dismissDevices: () => devices.dismiss(),
     setTicketKeys: (keys) => tls.setTicketKeys(keys),
     openConnections: () => sockets.size,
     async drain({ withinMs, idleMs = LAST_QUESTION_MS, refuse }) {
@@ -267,34 +276,5 @@ export function createFront(options: FrontOptions): Front {
       destroy();
     },
     destroy,
-  };
-}
-
-function endpointsOf(socket: Socket): ProxyEndpoints {
-  return {
-    sourceAddress: plainAddress(socket.remoteAddress ?? ""),
-    sourcePort: socket.remotePort ?? 0,
-    destinationAddress: plainAddress(socket.localAddress ?? ""),
-    destinationPort: socket.localPort ?? 0,
-  };
-}
-
-function factsOf(client: ProxyEndpoints, scheme: "http" | "https"): ConnectionFacts {
-  return {
-    peerAddress: client.sourceAddress,
-    peerPort: client.sourcePort,
-    localPort: client.destinationPort,
-    serverName: undefined,
-    tlsVersion: undefined,
-    scheme,
-  };
-}
-
-function tlsFactsOf(socket: TLSSocket): Pick<ConnectionFacts, "serverName" | "tlsVersion"> {
-  // `false` without SNI; the types know it as string or null.
-  const name: unknown = socket.servername;
-  return {
-    serverName: typeof name === "string" && name !== "" ? name.toLowerCase() : undefined,
-    tlsVersion: socket.getProtocol() ?? undefined,
   };
 }

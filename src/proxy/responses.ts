@@ -25,6 +25,7 @@ export function statusFor(code: ErrorCode): number {
 /** What a visitor may be told: what happened in general words and what they can do, never an address. */
 const SENTENCES: Readonly<Record<number, string>> = {
   400: "The request could not be understood.",
+  403: "This site is for devices that its owner gave a certificate. This device has shown none that is accepted.",
   404: "Nothing is served under this address.",
   405: "This method is not allowed here.",
   408: "The request took too long to arrive.",

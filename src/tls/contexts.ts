@@ -27,17 +27,27 @@ export interface Contexts {
   remove(name: string): void;
   /** By the name it is stored under; wildcards as themselves. */
   find(name: string): SecureContext | undefined;
+  /** Made again when it is next asked for: what goes into it beside the bundle has changed. */
+  renew(name: string): void;
   bundle(name: string): CertificateBundle | undefined;
   /** How many contexts are in memory now. */
   preparedCount(): number;
 }
 
-export function createContexts(options: { bundles?: Iterable<CertificateBundle>; max?: number } = {}): Contexts {
+export function createContexts(
+  options: {
+    bundles?: Iterable<CertificateBundle>;
+    max?: number;
+    /** For names whose clients are asked for a certificate: who signs those (PEM), so that a browser offers the right one. */
+    clientCa?: (name: string) => string | undefined;
+  } = {},
+): Contexts {
+  const { clientCa = () => undefined } = options;
   const bundles = new Map<string, CertificateBundle>();
   const prepared = new LRUCache<string, SecureContext>({ max: options.max ?? MAX_PREPARED });
 
   const setBundle = (bundle: CertificateBundle): void => {
-    const context = prepare(bundle); // may throw: nothing has changed
+    const context = prepare(bundle, clientCa(bundle.name)); // may throw: nothing has changed
     bundles.set(bundle.name, bundle);
     prepared.set(bundle.name, context);
   };
@@ -55,18 +65,20 @@ export function createContexts(options: { bundles?: Iterable<CertificateBundle>;
       if (ready !== undefined) return ready;
       const bundle = bundles.get(name);
       if (bundle === undefined) return undefined;
-      const context = prepare(bundle);
+      const context = prepare(bundle, clientCa(name));
       prepared.set(name, context);
       return context;
     },
+    renew: (name) => void prepared.delete(name),
     bundle: (name) => bundles.get(name),
     preparedCount: () => prepared.size,
   };
 }
 
-function prepare(bundle: CertificateBundle): SecureContext {
+function prepare(bundle: CertificateBundle, ca: string | undefined): SecureContext {
   try {
-    return createSecureContext({ ...tlsSettings, key: bundle.keyPem, cert: bundle.chainPem });
+    const settings = ca === undefined ? tlsSettings : { ...tlsSettings, ca };
+    return createSecureContext({ ...settings, key: bundle.keyPem, cert: bundle.chainPem });
   } catch (cause) {
     throw new GatehouseError("GATEHOUSE_BUNDLE_DAMAGED", {
       message: `the certificate of ${bundle.name} cannot be served: OpenSSL refuses it`,

@@ -10,7 +10,7 @@ import { createServer } from "node:net";
 import { before, test, type TestContext } from "node:test";
 import { connect } from "node:tls";
 import pino from "pino";
-import type { Serving } from "../../src/cluster/contract.ts";
+import { NO_DEVICES, type Serving } from "../../src/cluster/contract.ts";
 import { countWorkers } from "../../src/cluster/count.ts";
 import { createWorkers } from "../../src/cluster/workers.ts";
 import type { Config, SiteConfig } from "../../src/config/model.ts";
@@ -80,7 +80,7 @@ async function home(t: TestContext, kind: Kind, count = 2): Promise<Home> {
           program: WORKER,
           count: countWorkers,
           keeper,
-          beginning: { version: "1", log: config({}).log, ticketKeys, fallback },
+          beginning: { version: "1", log: config({}).log, ticketKeys, fallback, devices: NO_DEVICES },
           log,
           metrics,
           clock: systemClock,
@@ -350,7 +350,13 @@ test("a program that ends at once is no worker: the start fails and nothing is l
       answerChallenge: () => Promise.resolve(undefined),
       challengeCertificate: () => Promise.resolve(undefined),
     },
-    beginning: { version: "1", log: config({}).log, ticketKeys: randomBytes(48), fallback: await createFallback() },
+    beginning: {
+      version: "1",
+      log: config({}).log,
+      ticketKeys: randomBytes(48),
+      fallback: await createFallback(),
+      devices: NO_DEVICES,
+    },
     log: silent,
     metrics: createMetrics({ version: "1" }),
     clock: systemClock,

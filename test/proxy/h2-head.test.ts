@@ -99,7 +99,7 @@ test("what is read quickly reaches the target as if it had been read carefully",
       assert.ok("head" in verdict && verdict.head !== undefined, `careful: ${JSON.stringify(verdict)}`);
       const head = reader.head(FACTS, standing.host, list);
       const client = clientOf(standing, head, new RequestIds());
-      const quick = reader.forTarget(head.target, standing.canonical, addedLines(standing, client, SITE));
+      const quick = reader.forTarget(head.target, standing.canonical, addedLines(standing, client, SITE, head));
       const careful = `${verdict.head.method} ${verdict.head.target} HTTP/1.1\r\n${linesOf(requestHeaders(verdict.head, client, SITE))}${framingLine(verdict.head)}\r\n`;
       assert.equal(quick, careful);
       const { headers: _, userAgent: agent, ...facts } = { ...verdict.head };

@@ -19,6 +19,8 @@ export interface ConnectionFacts {
   scheme: "http" | "https";
   /** Its place among the connections; told of each exchange. */
   seat?: RequestHead["seat"];
+  /** Who showed a client certificate; only where one was asked for. */
+  device?: RequestHead["device"];
 }
 
 /** What node:http read; `rawHeaders` because `headers` hides second values of single fields. */

@@ -173,7 +173,7 @@ export class FastConnection {
     const decision = decide(head, rules, { draining: context.isDraining() });
     if (decision.kind !== "forward") return false;
     const client = clientOf(standing, head, this.home.ids);
-    const text = reader.forTarget(decision.path, standing.canonical, addedLines(standing, client, decision.site));
+    const text = reader.forTarget(decision.path, standing.canonical, addedLines(standing, client, decision.site, head));
     this.#served++;
     const isLast = reader.isLast || this.#isLastAllowed();
     const current = new FastExchange(this, new Exchange(context, head, decision, client), decision, isLast);

@@ -38,6 +38,7 @@ class OrdinaryHead implements RequestHead {
   readonly serverName: string | undefined;
   readonly tlsVersion: string | undefined;
   readonly seat: RequestHead["seat"];
+  readonly device: RequestHead["device"];
   readonly method: string;
   readonly target: string;
   readonly authority: string;
@@ -61,6 +62,7 @@ class OrdinaryHead implements RequestHead {
     this.serverName = facts.serverName;
     this.tlsVersion = facts.tlsVersion;
     this.seat = facts.seat;
+    this.device = facts.device;
     this.#section = section;
   }
 

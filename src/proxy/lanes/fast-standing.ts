@@ -6,6 +6,7 @@
 import type { SiteConfig } from "../../config/model.ts";
 import type { RequestIds } from "../../core/request-ids.ts";
 import { isTrusted } from "../rules/client-identity.ts";
+import { deviceFields } from "../rules/device.ts";
 import { canonicalAuthority, type ClientIdentity, forwardingFields, identifyClient } from "../rules/headers.ts";
 import type { Rules } from "../rules/policy.ts";
 import type { RequestHead } from "../rules/request-head.ts";
@@ -56,8 +57,9 @@ export function clientOf(standing: Standing, head: RequestHead, ids: RequestIds)
 }
 
 /** The lines that the edge adds to the head, in the order of `requestHeaders`. */
-export function addedLines(standing: Standing, client: ClientIdentity, site: SiteConfig): string {
-  const id = `x-request-id: ${client.requestId}\r\n`;
+export function addedLines(standing: Standing, client: ClientIdentity, site: SiteConfig, head: RequestHead): string {
+  const device = site.clientCert === undefined ? "" : linesOf(deviceFields(head, site));
+  const id = `${device}x-request-id: ${client.requestId}\r\n`;
   if (!site.forwardingHeaders) return id;
   return (standing.client === undefined ? linesOf(forwardingFields(client)) : standing.lines) + id;
 }

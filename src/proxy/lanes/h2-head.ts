@@ -27,6 +27,7 @@ class OrdinaryH2Head implements RequestHead {
   readonly serverName: string | undefined;
   readonly tlsVersion: string | undefined;
   readonly seat: RequestHead["seat"];
+  readonly device: RequestHead["device"];
   readonly #fields: readonly Field[];
 
   constructor(reader: H2HeadReader, facts: ConnectionFacts, host: string, fields: readonly Field[]) {
@@ -44,6 +45,7 @@ class OrdinaryH2Head implements RequestHead {
     this.serverName = facts.serverName;
     this.tlsVersion = facts.tlsVersion;
     this.seat = facts.seat;
+    this.device = facts.device;
     this.#fields = fields;
   }
 

@@ -84,7 +84,7 @@ export function createH2Lane(context: LaneContext): H2Lane {
     const decision = decide(head, rules, { draining: false });
     if (decision.kind !== "forward") return false;
     const client = clientOf(standing, head, ids);
-    const text = reader.forTarget(decision.path, standing.canonical, addedLines(standing, client, decision.site));
+    const text = reader.forTarget(decision.path, standing.canonical, addedLines(standing, client, decision.site, head));
     new H2Relay(context, garbage, stream, new Exchange(context, head, decision, client), decision).begin(text);
     return true;
   }

@@ -6,6 +6,7 @@
 import { isIPv6 } from "node:net";
 import type { SiteConfig } from "../../config/model.ts";
 import type { ClientIdentity } from "./client-identity.ts";
+import { deviceFields } from "./device.ts";
 import type { RequestHead } from "./request-head.ts";
 import { splitAuthority } from "./routes.ts";
 
@@ -67,7 +68,7 @@ export function requestHeaders(head: RequestHead, client: ClientIdentity, site: 
     out.push(name, head.headers[at + 1] ?? "");
   }
   if (site.forwardingHeaders) out.push(...forwardingFields(client));
-  out.push("x-request-id", client.requestId);
+  out.push(...deviceFields(head, site), "x-request-id", client.requestId);
   return out;
 }
 

@@ -17,6 +17,12 @@ export interface Rules {
   trusted: BlockList;
   /** Does the certificate of one name cover the other? For 421 (RFC 9110 §7.4): same site or covered by the same bundle. */
   sameConnection(serverName: string, host: string): boolean;
+  /** Is this client asked for a certificate, by the name in its first message? */
+  asksDevice(serverName: string): boolean;
+  /** Is any site's? Then the first message of each TLS connection is read before TLS is. */
+  hasDeviceSites: boolean;
+  /** Does a connection with this name belong to this very site? */
+  isOwn(serverName: string, site: SiteConfig): boolean;
   /** A name whose TLS goes through to its machine. */
   passthrough(serverName: string): PassthroughSite | undefined;
   /** Is there any? Then the first message of each TLS connection is read before TLS is. */
@@ -50,6 +56,16 @@ export function createRules(config: Config): Rules {
   }
   /** Site by SNI. Asked for every request of a connection with the same name, which is a stranger's choice below a star. */
   const known = new Map<string, SiteConfig | undefined>();
+  function siteUnder(serverName: string): SiteConfig | undefined {
+    let site = known.get(serverName);
+    if (site === undefined) {
+      const name = normaliseHost(serverName);
+      site = name === undefined ? undefined : routes.site(name);
+      if (known.size >= MAX_KNOWN_NAMES) known.clear();
+      known.set(serverName, site);
+    }
+    return site;
+  }
   return {
     routes,
     trusted,
@@ -59,14 +75,11 @@ export function createRules(config: Config): Rules {
       const site = routes.site(serverName);
       return site?.passthrough === undefined ? undefined : { name: site.name, passthrough: site.passthrough };
     },
+    hasDeviceSites: config.sites.some((site) => site.clientCert !== undefined),
+    asksDevice: (serverName) => siteUnder(serverName)?.clientCert !== undefined,
+    isOwn: (serverName, site) => siteUnder(serverName) === site,
     sameConnection(serverName, host) {
-      let site = known.get(serverName);
-      if (site === undefined) {
-        const name = normaliseHost(serverName);
-        site = name === undefined ? undefined : routes.site(name);
-        if (known.size >= MAX_KNOWN_NAMES) known.clear();
-        known.set(serverName, site);
-      }
+      const site = siteUnder(serverName);
       if (site === undefined) return false;
       // Each name below its star has a certificate of its own.
       if (site.onDemand !== undefined) return normaliseHost(serverName) === host;
@@ -90,6 +103,15 @@ export function decide(head: RequestHead, rules: Rules, options: { draining: boo
   if (head.serverName !== undefined && !rules.sameConnection(head.serverName, head.host)) return refuse(421);
   const site = rules.routes.site(head.host);
   if (site === undefined) return refuse(404);
+  if (site.clientCert !== undefined) {
+    // The connection of a wildcard's other name was not asked for a certificate: a new one will be (RFC 9110 §15.5.20).
+    if (head.serverName !== undefined && !rules.isOwn(head.serverName, site)) {
+      return refuse(421, "GATEHOUSE_REQUEST_REFUSED", site);
+    }
+    if (site.clientCert === "required" && head.device?.owner() === undefined) {
+      return refuse(403, "GATEHOUSE_CLIENT_CERT_REQUIRED", site);
+    }
+  }
   // RFC 9110 §9.3.7: `*` asks about the server, not about a resource of any target.
   if (head.target === "*") return refuse(head.method === "OPTIONS" ? 204 : 400, "GATEHOUSE_REQUEST_REFUSED", site);
   // Reached over another site's connection: the client has to open one to the machine itself (RFC 9110 §15.5.20).

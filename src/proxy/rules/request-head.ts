@@ -3,6 +3,7 @@
  * Owns: the head that every lane hands to the rules; the rules see nothing else.
  * Never: a socket or a stream.
  */
+import type { Device } from "./device.ts";
 
 export interface RequestHead {
   method: string;
@@ -28,6 +29,8 @@ export interface RequestHead {
   contentLength: number;
   /** The place of the connection it came on: told when an exchange begins and ends, so that no busy one is shed. */
   seat?: { began(): void; ended(): void } | undefined;
+  /** Who showed a client certificate on this connection. */
+  device?: Device | undefined;
   /** The first User-Agent, where a lane has it at hand without reading `headers`. */
   userAgent?: string | undefined;
 }
