@@ -27,6 +27,8 @@ export interface CertificateStatus {
   isRevoked: boolean;
   /** No orders for it until a person wants one. */
   isDisabled: boolean;
+  /** It comes from files that somebody else renews: nothing is ever ordered for it. */
+  hasOwnFiles?: true | undefined;
 }
 
 interface Known {

@@ -50,7 +50,8 @@ function row(one: CertificateStatus, now: number): Cell[] {
   ];
 }
 
-function stateOf({ state, isDisabled, isRevoked }: CertificateStatus): Cell {
+function stateOf({ state, isDisabled, isRevoked, hasOwnFiles }: CertificateStatus): Cell {
+  if (hasOwnFiles) return { text: `${state}, own files`, style: STYLES[state] };
   if (isDisabled) return { text: `${state}, disabled`, style: "yellow" };
   return isRevoked ? { text: "revoked", style: "red" } : { text: state, style: STYLES[state] };
 }
@@ -79,6 +80,7 @@ export function asJson(one: CertificateStatus, now: number): Record<string, unkn
     lastFailure: one.lastFailure === undefined ? null : failureJson(one.lastFailure),
     isRevoked: one.isRevoked,
     isDisabled: one.isDisabled,
+    hasOwnFiles: one.hasOwnFiles === true,
   };
 }
 

@@ -3,7 +3,7 @@
  * Owns: which names are meant, the steps as a person sees them, what each came to, and the exit code of all.
  * Never: orders; the one with the state folder does.
  */
-import type { AdminClient, IssueOutcome } from "../admin/client.ts";
+import type { AdminClient, CertificateStatus, IssueOutcome } from "../admin/client.ts";
 import { GatehouseError, isGatehouseError } from "../core/errors.ts";
 import { byTimeLeft } from "./certificates.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
@@ -31,7 +31,7 @@ async function namesMeant(client: AdminClient, { names, all }: Wanted): Promise<
   if (all) {
     const certificates = await client.certificates();
     return [...certificates]
-      .filter(({ isDisabled }) => !isDisabled)
+      .filter(isOrdered)
       .sort(byTimeLeft)
       .map(({ name }) => name);
   }
@@ -42,13 +42,16 @@ async function namesMeant(client: AdminClient, { names, all }: Wanted): Promise<
   });
 }
 
+/** Neither put to rest nor from files of its own. */
+const isOrdered = ({ isDisabled, hasOwnFiles }: CertificateStatus): boolean => !isDisabled && hasOwnFiles !== true;
+
 /** What is due, least time left first. Nothing due is well done. */
 export async function renewWhatIsDue(
   client: AdminClient,
   wanted: Pick<Wanted, "names" | "json">,
   terminal: Terminal,
 ): Promise<number> {
-  const certificates = [...(await client.certificates())].sort(byTimeLeft).filter(({ isDisabled }) => !isDisabled);
+  const certificates = [...(await client.certificates())].sort(byTimeLeft).filter(isOrdered);
   // After the answer: a next try that is due already comes as the instant of the answer.
   const now = Date.now();
   const meant = certificates.filter(({ name }) => wanted.names.length === 0 || wanted.names.includes(name));

@@ -112,7 +112,7 @@ function statusFacts(one: CertificateStatus): Facts {
   const ahead = (at: number | undefined) =>
     at === undefined ? undefined : `${isoTime(at)} (${at > now ? `in ${span(at - now)}` : `${span(now - at)} ago`})`;
   return [
-    ["state", one.isDisabled ? `${one.state}, disabled` : one.state],
+    ["state", one.hasOwnFiles ? `${one.state}, own files` : one.isDisabled ? `${one.state}, disabled` : one.state],
     ["issuer", one.issuer],
     ["profile", one.profile],
     ["valid from", isoTime(one.notBefore)],

@@ -5,6 +5,7 @@
  */
 import type { DoctorConfig } from "./doctor.ts";
 import type { NotifyConfig } from "./notify.ts";
+import type { RouterConfig } from "./router.ts";
 
 /** Where a listener waits. `fd` takes a socket that systemd opened. */
 export type ListenAddress = { host: string | undefined; port: number } | { fd: number };
@@ -76,6 +77,8 @@ export interface SiteConfig {
   onDemand?: OnDemandConfig | undefined;
   /** For a CA account of its own; left out, the one of `acme`. */
   email?: string | undefined;
+  /** Absolute paths of PEM files that somebody else renews; then nothing is ordered for it. */
+  tls?: { cert: string; key: string } | undefined;
   /** Devices show a certificate of our own: or else 403, or as they like. */
   clientCert?: "required" | "optional" | undefined;
   /** Either forwards (routes, longest prefix first) or answers with a redirect. */
@@ -261,15 +264,6 @@ export interface PortConfig {
   idleMs: number;
   /** At once. */
   sessions: number;
-}
-
-export interface RouterConfig {
-  /** Which protocol it is asked by; off: not at all. */
-  map: "off" | "auto" | "pcp" | "nat-pmp" | "upnp";
-  leaseMs: number;
-  checkMs: number;
-  /** Give the ports back at the end. */
-  unmap: boolean;
 }
 
 export interface Config {

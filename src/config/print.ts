@@ -90,6 +90,7 @@ function siteOut(site: SiteConfig, hide: Hide) {
       site.onDemand &&
       defined({ ...site.onDemand, match: site.onDemand.match.length === 0 ? undefined : site.onDemand.match }),
     email: hide(site.email),
+    tls: site.tls,
     clientCert: site.clientCert,
     passthrough: site.passthrough?.target.text,
     proxyProtocol: site.passthrough?.proxyProtocol,

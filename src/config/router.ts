@@ -6,7 +6,15 @@
 import type * as z from "zod";
 import { formatDuration } from "../core/time.ts";
 import { block, choice, duration, flag } from "./leaves.ts";
-import type { RouterConfig } from "./model.ts";
+
+export interface RouterConfig {
+  /** Which protocol it is asked by; off: not at all. */
+  map: "off" | "auto" | "pcp" | "nat-pmp" | "upnp";
+  leaseMs: number;
+  checkMs: number;
+  /** Give the ports back at the end. */
+  unmap: boolean;
+}
 
 export const routerSchema = block("The router in front of the home: which ports it is asked to lead here.", {
   map: choice(

@@ -128,6 +128,19 @@ export const siteSchema = z
         doc: "For a CA account of this site's own. Default: the one of acme.",
         example: "nas@example.org",
       }).optional(),
+      tls: optionalBlock(
+        "Certificate files of your own, in PEM, which somebody else renews. A changed pair is served at once.",
+        {
+          cert: text(
+            {
+              doc: "The certificate with its chain; a relative path begins beside this file.",
+              example: "/etc/ssl/nas/fullchain.pem",
+            },
+            pathRefusal,
+          ),
+          key: text({ doc: "Its private key, not encrypted.", example: "/etc/ssl/nas/privkey.pem" }, pathRefusal),
+        },
+      ),
       clientCert: leaf(
         {
           doc: "Ask devices for a certificate that gatehouse client-cert made: required answers 403 without one, optional lets them in all the same. Who it is goes to the target as X-Forwarded-Client-Cert.",

@@ -24,6 +24,8 @@ export interface Resolver {
   secret(ref: SecretRef, path: Path): Promise<string | undefined>;
   /** PEM text of at least one certificate. */
   certificates(ref: SecretRef, path: Path): Promise<string | undefined>;
+  /** Of a file: absolute, from the folder of the configuration on. */
+  path(written: string): string;
   /** The same resolver, reporting below `path`. */
   below(path: Path): Resolver;
 }
@@ -57,7 +59,15 @@ export function createResolver(configFile: string, sources: Sources): Resolver {
       report(path, refusal, "it takes -----BEGIN CERTIFICATE----- blocks (PEM)", "value");
       return undefined;
     };
-    return { problems, references, report, secret, certificates, below: (path) => at([...prefix, ...path]) };
+    return {
+      problems,
+      references,
+      report,
+      secret,
+      certificates,
+      path: (written) => resolve(folder, written),
+      below: (path) => at([...prefix, ...path]),
+    };
   };
   return at([]);
 }

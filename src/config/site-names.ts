@@ -47,7 +47,8 @@ export const namePolicy = (acme: AcmeConfig | undefined): NamePolicy => ({
 
 /** A name whose certificate is somebody else's business may be one that no public CA would sign. */
 function policyFor(declared: DeclaredSite | undefined, policy: NamePolicy): NamePolicy {
-  if (declared?.passthrough !== undefined) return { publicCa: false, canBeWildcard: true };
+  if (declared?.passthrough !== undefined || declared?.tls !== undefined)
+    return { publicCa: false, canBeWildcard: true };
   return declared?.onDemand === undefined ? policy : { ...policy, canBeWildcard: true };
 }
 

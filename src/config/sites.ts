@@ -26,6 +26,23 @@ export async function resolveSite(
   const passthrough = resolvePassthrough(declared, resolver);
   const responseHeaders = resolveHeaders(declared, resolver);
   const onDemand = resolveOnDemand(name, declared, resolver);
+  if (isIP(name) !== 0 && declared.clientCert !== undefined) {
+    // RFC 6066 §3: and who is asked is decided by the name in the first message.
+    resolver.report(
+      ["clientCert"],
+      "a client of an address sends no name, so it cannot be asked",
+      "give the site a name",
+      "key",
+    );
+  }
+  if (onDemand !== undefined && declared.tls !== undefined) {
+    resolver.report(
+      ["tls"],
+      "onDemand gets a certificate for each name, and here is one for all",
+      "remove one of the two",
+      "key",
+    );
+  }
   const email = declared.email && (await resolver.secret(declared.email, ["email"]));
   if (email !== undefined && !isEmail(email)) {
     resolver.report(["email"], "is not an e-mail address", "write me@example.org", "value");
@@ -37,6 +54,7 @@ export async function resolveSite(
     email,
     routes,
     passthrough,
+    tls: declared.tls && { cert: resolver.path(declared.tls.cert), key: resolver.path(declared.tls.key) },
     clientCert: declared.clientCert,
     redirect,
     maxBody: declared.maxBody,
@@ -117,7 +135,7 @@ function resolvePassthrough(declared: DeclaredSite, resolver: Resolver): Passthr
     }
     return undefined;
   }
-  for (const other of ["to", "routes", "redirect", "upstreamTls", "clientCert"] as const) {
+  for (const other of ["to", "routes", "redirect", "upstreamTls", "tls", "clientCert"] as const) {
     if (declared[other] === undefined) continue;
     resolver.report([other], "cannot be looked into: passthrough does not end TLS", "remove one of the two", "key");
   }

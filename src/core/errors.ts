@@ -36,6 +36,7 @@ export const ERROR_CODES = {
   GATEHOUSE_DNS_FAILED: { source: "edge", retry: "later" },
   GATEHOUSE_CERTIFICATE_PENDING: { source: "edge", retry: "later" },
   GATEHOUSE_CERTIFICATE_UNKNOWN_NAME: { source: "client", retry: "never" },
+  GATEHOUSE_FILES_UNUSABLE: { source: "operator", retry: "never" },
   GATEHOUSE_IMPORT_UNREADABLE: { source: "operator", retry: "never" },
   GATEHOUSE_IMPORT_PASSWORD: { source: "operator", retry: "never" },
   GATEHOUSE_IMPORT_KEY: { source: "operator", retry: "never" },

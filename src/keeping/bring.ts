@@ -18,11 +18,13 @@ export interface BringTools {
   bundles: BundleStore;
   log: Logger;
   issuing(): Pick<Issuing, "lookAgain" | "knows">;
-  /** Names that get certificates of ours. */
+  /** Names that get certificates, those with files of their own included. */
   names(): readonly string[];
+  /** @throws GATEHOUSE_REQUEST_REFUSED for one with files of its own */
+  assertOurs(name: string): void;
 }
 
-export function createBringing({ bundles, log, issuing, names }: BringTools): BringActions {
+export function createBringing({ bundles, log, issuing, names, assertOurs }: BringTools): BringActions {
   async function take(bundle: CertificateBundle, force: boolean): Promise<ImportOutcome> {
     const { name, issuer, notAfter, serial } = bundle;
     const held = await bundles.load(name);
@@ -49,6 +51,7 @@ export function createBringing({ bundles, log, issuing, names }: BringTools): Br
           refused = check.reason;
           continue;
         }
+        assertOurs(name);
         if (results.length === 0) assertServable(keyPem, chainPem);
         const source = ca !== undefined && issuing().knows(ca) ? ca : IMPORTED;
         const bundle = { name, keyPem, chainPem, ca: source, issuedAt: systemClock.now(), ...check.facts };

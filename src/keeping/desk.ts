@@ -16,6 +16,7 @@ import type { BundleStore, CertificateBundle } from "../storage/bundles.ts";
 import type { Storage } from "../storage/contract.ts";
 import { createBringing } from "./bring.ts";
 import type { DisabledNames } from "./disabled.ts";
+import type { OwnFiles } from "./own-files.ts";
 import type { Steps } from "./steps.ts";
 
 /** A zone may take an hour to show a record; after that nobody waits any more. */
@@ -38,7 +39,9 @@ export interface DeskTools {
   log: Logger;
   /** The one of the configuration in force. */
   issuing(): Issuing;
-  /** Names that get certificates, disabled ones included. */
+  /** Names whose certificate comes from files of their own. */
+  files: Pick<OwnFiles, "has" | "status">;
+  /** Names that get certificates, disabled ones and those with files included. */
   names(): readonly string[];
   /** The site that has this as a further name. */
   siteOf(name: string): string | undefined;
@@ -66,6 +69,12 @@ export function createDesk(tools: DeskTools): Desk {
           ? "gatehouse ls shows the names there are; a new one goes under sites: in the configuration."
           : `It stands in the certificate of ${site}: write that name.`,
     });
+  }
+
+  /** Of a name with files of its own somebody else decides. */
+  function assertOurs(name: string): void {
+    assertKnown(name);
+    if (tools.files.has(name)) throw ownFiles(name);
   }
 
   async function stored(name: string): Promise<CertificateBundle> {
@@ -104,6 +113,10 @@ export function createDesk(tools: DeskTools): Desk {
   async function certificates(): Promise<readonly CertificateStatus[]> {
     const resting: CertificateStatus[] = [];
     for (const name of tools.names()) {
+      if (tools.files.has(name)) {
+        resting.push(tools.files.status(name));
+        continue;
+      }
       if (!disabled.has(name)) continue;
       const bundle = await bundles.load(name).catch(() => undefined);
       const times = { nextTry: undefined, renewAt: bundle?.notAfter ?? 0, now: systemClock.now() };
@@ -116,11 +129,11 @@ export function createDesk(tools: DeskTools): Desk {
   }
 
   return {
-    ...createBringing(tools),
+    ...createBringing({ ...tools, assertOurs }),
     certificates,
 
     async issue({ name, force, really, staging }, tell) {
-      assertKnown(name);
+      assertOurs(name);
       const stop = steps.listen(name, tell);
       try {
         if (staging) return await rehearse(name);
@@ -144,6 +157,7 @@ export function createDesk(tools: DeskTools): Desk {
           hint: `Write one of ${Object.keys(REASONS).join(", ")}.`,
         });
       }
+      assertOurs(name);
       const bundle = await stored(name);
       const isTold = await tools.issuing().revoke(bundle, number, AbortSignal.timeout(WITHIN_MS));
       await bundles.save({ ...bundle, revokedAt: systemClock.now() });
@@ -164,7 +178,7 @@ export function createDesk(tools: DeskTools): Desk {
     },
 
     async disable({ name }) {
-      assertKnown(name);
+      assertOurs(name);
       const wasDisabled = disabled.has(name);
       if (!wasDisabled) {
         await disabled.add(name);
@@ -219,3 +233,9 @@ async function cleanUp({ storage, bundles, keep, log }: DeskTools, isRehearsal: 
   }
   return { removed };
 }
+
+const ownFiles = (name: string): GatehouseError =>
+  new GatehouseError("GATEHOUSE_REQUEST_REFUSED", {
+    message: `${name} has certificate files of its own (tls: in the configuration).`,
+    hint: "Whoever writes those files renews them; a changed pair is served by itself. Without tls: it gets a certificate here.",
+  });

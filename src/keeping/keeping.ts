@@ -30,7 +30,8 @@ import { createGuests } from "./guests.ts";
 import { askableNames, namesInFile, namesOf, ownNames } from "./names.ts";
 import { ownListener } from "./own-handshake.ts";
 import { createObserving } from "./observing.ts";
-import { createReloading } from "./reloading.ts";
+import { createOwnFiles } from "./own-files.ts";
+import { createReloading, sayQuarantined, sayRestart } from "./reloading.ts";
 import { createSteps } from "./steps.ts";
 import type { WayIn } from "./way-in.ts";
 
@@ -73,12 +74,14 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
   const storage = await createFileStorage(first.state, {
     onWarning: (message, hint) => log.warn({ event: "storage.warning", hint }, message),
   });
-  const bundles = createBundleStore(storage, (name, generation, reason) =>
+  const stored = createBundleStore(storage, (name, generation, reason) =>
     log.error(
       { event: "certificate.damaged", name, generation, reason },
       "a stored certificate is damaged and was left out",
     ),
   );
+  const files = createOwnFiles({ log, metrics, taken: serve, released: (name) => void bundleFor(name).then(serve) });
+  const bundles = files.over(stored);
   const challenges = createChallenges({ storage, clock: systemClock });
   const alpn = createAlpnChallenges({ storage, clock: systemClock });
   const disabled = await createDisabledNames(storage);
@@ -94,17 +97,19 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       wayIn: options.wayIn,
       metrics,
       version,
-      onIssued(bundle) {
-        serving?.setBundle(bundle);
-        for (const companion of companions) companion.issued?.(bundle);
-      },
+      onIssued: serve,
     });
+  function serve(bundle: CertificateBundle | undefined): void {
+    if (bundle === undefined) return;
+    serving?.setBundle(bundle);
+    for (const companion of companions) companion.issued?.(bundle);
+  }
   let scheduler = issuingFor(first);
   const guests = await createGuests({ storage, bundles, log, bundle: bundleFor, changed: () => orderFor(config) });
   const kept = (wanted: Config): string[] => [...new Set([...namesOf(wanted), ...guests.names()])];
   function orderFor(wanted: Config): void {
     guests.apply(wanted);
-    scheduler.setNames(kept(wanted).filter((name) => !disabled.has(name)));
+    scheduler.setNames(kept(wanted).filter((name) => !disabled.has(name) && !files.has(name)));
   }
   const desk = createDesk({
     storage,
@@ -112,6 +117,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     disabled,
     steps,
     log,
+    files,
     issuing: () => scheduler,
     names: () => kept(config),
     siteOf: (name) => config.sites.find(({ names }) => names?.includes(name))?.name,
@@ -162,8 +168,9 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     await observing.take(opened, next.metrics?.listen);
     const last = config;
     config = next;
+    await files.apply(next);
     await devices.refresh();
-    sayQuarantined(next);
+    sayQuarantined(log, next);
     notifier.apply(next.notify);
     if (!isDeepStrictEqual(issuingFacts(next), issuingFacts(last))) {
       await scheduler.stop();
@@ -171,22 +178,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     }
     orderFor(next);
     await tellCompanions();
-    const keys = [
-      ...(next.state === last.state ? [] : ["state"]),
-      ...(next.admin === last.admin ? [] : ["admin"]),
-      ...(next.log.pretty === last.log.pretty ? [] : ["log.format"]),
-      // A process that serves by itself stays one; workers become more and fewer at any time.
-      ...(serving?.workers().length === 0 && countWorkers(next) > 1 ? ["workers"] : []),
-    ];
-    if (keys.length > 0) {
-      log.warn({ event: "config.needs_restart", keys }, "these changes take effect at the next start");
-    }
-  }
-
-  function sayQuarantined({ quarantined }: Config): void {
-    for (const { name, finding } of quarantined) {
-      log.error({ event: "site.quarantined", name, finding }, "a site was left out, the others run");
-    }
+    sayRestart(log, next, last, serving?.workers().length === 0 && countWorkers(next) > 1);
   }
 
   async function tellCompanions(): Promise<void> {
@@ -258,6 +250,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       closeAdmin = () => admin.close();
       try {
         await admin.listen();
+        await files.apply(first);
         await devices.refresh();
         await given.apply(first);
         await observing.take(await observing.open(first.metrics?.listen), first.metrics?.listen);
@@ -267,7 +260,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
         throw error;
       }
       isListening = true;
-      sayQuarantined(first);
+      sayQuarantined(log, first);
       notifier.apply(first.notify);
       metrics.reload(true);
       orderFor(first);
@@ -291,6 +284,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
     async drain(drainServing) {
       isDraining = true;
       guardian.stop();
+      files.stop();
       notifier.stop();
       await reloading.settled();
       const stopCompanions = companions.map((companion) => attempt(companion.name, () => companion.stop()));

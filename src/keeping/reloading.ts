@@ -61,3 +61,26 @@ export function createReloading(options: {
     settled: () => underWay,
   };
 }
+
+/**
+ * Says which changes wait for the next start.
+ *
+ * @param hasMoreWorkers  than none: a process that serves by itself stays one; workers become more and fewer at any time
+ */
+export function sayRestart(log: Logger, next: Config, last: Config, hasMoreWorkers: boolean): void {
+  const keys = [
+    ...(next.state === last.state ? [] : ["state"]),
+    ...(next.admin === last.admin ? [] : ["admin"]),
+    ...(next.log.pretty === last.log.pretty ? [] : ["log.format"]),
+    ...(hasMoreWorkers ? ["workers"] : []),
+  ];
+  if (keys.length > 0) {
+    log.warn({ event: "config.needs_restart", keys }, "these changes take effect at the next start");
+  }
+}
+
+export function sayQuarantined(log: Logger, { quarantined }: Config): void {
+  for (const { name, finding } of quarantined) {
+    log.error({ event: "site.quarantined", name, finding }, "a site was left out, the others run");
+  }
+}
