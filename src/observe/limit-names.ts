@@ -23,6 +23,7 @@ export const LIMITS = [
   "body_size",
   "body_rate",
   "body_silence",
+  "body_crumbs",
   "unread_body",
   "write_stall",
   "answer_head_size",

@@ -1,10 +1,10 @@
 /**
- * Many at once: handshakes that never end, places that are all taken, names that nobody has, crumbs that nobody reads.
+ * Many at once: handshakes that never end, places that are all taken, names that nobody has.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
-import { type Attacker, assertServed, knock, NAME, pour, startSiege } from "../support/siege.ts";
+import { type Attacker, assertServed, knock, NAME, startSiege } from "../support/siege.ts";
 import { startTarget } from "../support/target.ts";
 
 const HALF_HELLO = Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1]);
@@ -12,7 +12,7 @@ const HALF_HELLO = Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1]);
 const MEMORY = 150_000_000;
 
 /** What has to be closed, the visitor's own apart. */
-async function emptied(openConnections: () => Promise<number>, within = 20_000): Promise<void> {
+async function emptied(openConnections: () => Promise<number>, within = 60_000): Promise<void> {
   const until = performance.now() + within;
   while ((await openConnections()) > 1) {
     assert.ok(performance.now() < until, "connections stay");
@@ -88,43 +88,6 @@ test(
       tunnel.send("still here");
       while (tunnel.bytes() === before) await wait(20);
       assert.ok(!tunnel.isClosed());
-    }
-  },
-);
-
-test(
-  "S19 chunks of one byte for a target that does not read take no more than buffers",
-  { timeout: 120_000 },
-  async (t) => {
-    const { port } = await startTarget(t, (req, res) => {
-      if (req.url === "/ok") res.end("ok");
-    });
-    const siege = await startSiege(t, `sites: { ${NAME}: { to: "127.0.0.1:${port}", timeouts: { idle: 2s } } }\n`);
-    const { gatehouse, visits } = siege;
-    for (const expectation of ["", "Expect: 100-continue\r\n"]) {
-      const [since, before] = [visits.length, await gatehouse.rss()];
-      let most = before;
-      const attackers = await Promise.all(
-        Array.from({ length: 10 }, () => knock(t, { port: gatehouse.httpsPort, isTls: true })),
-      );
-      const pouring = attackers.map((attacker) => {
-        attacker.send(`POST /up HTTP/1.1\r\nHost: ${NAME}\r\nTransfer-Encoding: chunked\r\n${expectation}\r\n`);
-        return pour(attacker, "1\r\nx\r\n".repeat(500));
-      });
-      const until = performance.now() + 5_000;
-      while (performance.now() < until) {
-        most = Math.max(most, await gatehouse.rss());
-        await wait(100);
-      }
-      for (const { raw } of attackers) raw.destroy();
-      await Promise.all(pouring);
-      assert.ok(most - before < MEMORY, `${most - before} bytes more than before`);
-      // Thirty megabytes of this in a second are more than one core reads: everybody waits, nobody is turned away.
-      assert.deepEqual(
-        visits.slice(since).flatMap(({ problem }) => problem ?? []),
-        [],
-      );
-      await emptied(siege.openConnections);
     }
   },
 );

@@ -11,6 +11,7 @@ type Proof = readonly [file: string, words: string];
 
 const slow = "proxy/abuse-slow.test.ts";
 const flood = "proxy/abuse-flood.test.ts";
+const crumbs = "proxy/abuse-crumbs.test.ts";
 const targets = "proxy/abuse-targets.test.ts";
 const machine = "proxy/abuse-machine.test.ts";
 const strangers = "proxy/abuse-strangers.test.ts";
@@ -77,7 +78,8 @@ const ATTACKS: Record<string, readonly Proof[]> = {
   ],
   "S18 unread body": [[slow, "S18 a body that nobody wants"]],
   "S19 lost backpressure": [
-    [flood, "S19 chunks of one byte for a target that does not read"],
+    [crumbs, "S19 small chunks for a target that does not read"],
+    [crumbs, "S19 chunks of one byte without end are cut"],
     ["proxy/compat.test.ts", "a client that does not read stops the target"],
     ["journey/flat-memory.test.ts", "hold memory growth under 60 MB"],
   ],

@@ -178,8 +178,9 @@ const ROWS: Record<string, Row> = {
   },
   "S17 a head without end": {
     lanes: ANY,
-    limits: ["head_size"],
-    answer: /^$|HTTP\/1\.1 431 /,
+    // On a busy machine it comes so slowly that its time is over first.
+    limits: ["head_size", "head_time"],
+    answer: /^$|HTTP\/1\.1 (?:408|431) /,
     attack: pours(GET, `X: ${"y".repeat(1_000)}\r\n`),
   },
   "S18 a body that nobody wants": {

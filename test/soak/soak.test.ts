@@ -3,7 +3,7 @@
  * well gets less than they asked for. GATEHOUSE_SOAK_SECONDS (npm run soak) makes it long.
  */
 import assert from "node:assert/strict";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
@@ -73,7 +73,9 @@ test(
     const reloading = (async () => {
       while (!end.aborted) {
         await wait(RELOAD_EVERY_MS);
-        await writeFile(gatehouse.configFile, config(++reloads));
+        // In one step: a file seen between its end and its beginning is a refused one, in the log as an error.
+        await writeFile(`${gatehouse.configFile}.new`, config(++reloads));
+        await rename(`${gatehouse.configFile}.new`, gatehouse.configFile);
         process.kill(gatehouse.pid, "SIGHUP");
       }
     })();

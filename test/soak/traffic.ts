@@ -29,7 +29,8 @@ export interface Tally {
 /** Bytes of the target's answer to `/big`. */
 export const BIG = 4_000_000;
 const UPLOAD = Buffer.alloc(1_000_000, "u");
-const PATIENCE_MS = 20_000;
+/** A download over HTTP/2 is sixty round trips, each a turn of three processes on a machine that does other things. */
+const PATIENCE_MS = 90_000;
 
 /** Runs until `signal`; every client has left when it resolves. */
 export async function runTraffic(place: Place, signal: AbortSignal): Promise<Tally> {

@@ -11,6 +11,7 @@ import { requestHeaders } from "../rules/headers.ts";
 import type { Decision } from "../rules/policy.ts";
 import { type RequestHead, valuesOf } from "../rules/request-head.ts";
 import { judgeAnswer } from "../upstream/judge-answer.ts";
+import { BodyBounds, bodyRefused } from "./body-bounds.ts";
 import type { Refusal } from "./check-request.ts";
 import { endWhenRead, relayAnswer, sendLocal, sendRaw, type UnreadBound } from "./compat-answer.ts";
 import type { Forwarding, ForwardRequest } from "./compat-forward.ts";
@@ -129,6 +130,7 @@ export function serveExchange(serving: Serving): ServedExchange {
     const { site, route, path } = to;
     const { upstream } = context;
     const { answerHeadSize } = context.limits();
+    const bounds = new BodyBounds(site.maxBody);
     forwarding = serving.forward({
       target: route.target,
       agent: isRetry
@@ -150,12 +152,11 @@ export function serveExchange(serving: Serving): ServedExchange {
       },
       onBody(bytes) {
         exchange.bytesIn += bytes;
-        if (site.maxBody === 0 || exchange.bytesIn <= site.maxBody) return;
-        context.limitReached("body_size", head.peerAddress);
-        fail(
-          new GatehouseError("GATEHOUSE_REQUEST_REFUSED", { message: "The request body is larger than maxBody." }),
-          413,
-        );
+        // Node's parser keeps the framing to itself.
+        const limit = bounds.took(bytes, 0);
+        if (limit === undefined) return;
+        context.limitReached(limit, head.peerAddress);
+        fail(bodyRefused(limit), 413);
       },
       onInformation(status, rawHeaders) {
         if (status === 103 && head.version === "1.1" && !res.headersSent) sendEarlyHints(res, rawHeaders);

@@ -13,6 +13,7 @@ import { valuesOf } from "../rules/request-head.ts";
 import type { AnswerHead } from "../upstream/answer-head.ts";
 import { ChunkFollower, type ChunkTaker, lastChunk } from "../upstream/chunks.ts";
 import type { AnswerSink, UpstreamCall } from "../upstream/engine.ts";
+import { BodyBounds, bodyRefused } from "./body-bounds.ts";
 import { watchUpload } from "./compat-upload.ts";
 import { answerText, earlyHints, localBytes } from "./fast-answer.ts";
 import type { FastConnection } from "./fast-connection.ts";
@@ -39,6 +40,7 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
   #call: UpstreamCall | undefined;
   #bodyLeft: number;
   #chunks: ChunkFollower | undefined;
+  #bounds: BodyBounds | undefined;
   #stopWatch: (() => void) | undefined;
   readonly #out: PacketWriter;
   /** The head for the target, until it is asked. */
@@ -99,6 +101,7 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
       return;
     }
     if (body === "chunked") this.#chunks = new ChunkFollower();
+    this.#bounds = new BodyBounds(this.#forward.site.maxBody);
     this.isReading = true;
     this.#connection.proceed();
     if (!this.isRead && !this.#isOver) this.#watch();
@@ -145,14 +148,12 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
   }
 
   takeChunk(bytes: Buffer, payload: number): void {
-    const { maxBody } = this.#forward.site;
-    const exchange = this.#exchange;
     if (this.#isOver || this.#call === undefined) return;
-    exchange.bytesIn += payload;
-    if (maxBody > 0 && exchange.bytesIn > maxBody) {
-      this.#connection.limitReached("body_size");
-      const message = "The request body is larger than maxBody.";
-      this.#fail(new GatehouseError("GATEHOUSE_REQUEST_REFUSED", { message }), 413);
+    this.#exchange.bytesIn += payload;
+    const limit = this.#bounds?.took(payload, bytes.length - payload);
+    if (limit !== undefined) {
+      this.#connection.limitReached(limit);
+      this.#fail(bodyRefused(limit), 413);
       return;
     }
     if (this.#call.writeRaw(bytes)) return;
