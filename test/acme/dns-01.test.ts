@@ -18,7 +18,7 @@ import { type Pebble, needsPebble, startPebble } from "../support/pebble.ts";
 
 const ZONE = "home.test";
 const skip = needsPebble || needsBind;
-const timeout = 60_000;
+const timeout = 300_000;
 
 interface Place {
   home: Home;

@@ -12,7 +12,7 @@ import { type Home, makeHome, memoryLog, noSignal } from "../support/acme-home.t
 import { type FaultProxy, startFaultProxy } from "../support/fault-proxy.ts";
 import { type Pebble, startPebble, needsPebble as skip } from "../support/pebble.ts";
 
-describe("with two CAs", { skip, timeout: 60_000 }, () => {
+describe("with two CAs", { skip, timeout: 300_000 }, () => {
   let home: Home;
   let good: Pebble;
   let proxy: FaultProxy;

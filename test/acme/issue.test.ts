@@ -11,7 +11,7 @@ import { type Pebble, startPebble, needsPebble as skip } from "../support/pebble
 
 const NAME = "home.example.org";
 
-describe("with pebble", { skip, timeout: 60_000 }, () => {
+describe("with pebble", { skip, timeout: 300_000 }, () => {
   let home: Home;
   let pebble: Pebble;
   let proxy: FaultProxy;
@@ -160,7 +160,7 @@ const tiring: [what: string, env: Record<string, string>][] = [
   ["authorizations are re-used", { PEBBLE_AUTHZREUSE: "100" }],
 ];
 for (const [what, env] of tiring) {
-  test(`certificates still come, first and renewed, when ${what}`, { skip, timeout: 60_000 }, async (t) => {
+  test(`certificates still come, first and renewed, when ${what}`, { skip, timeout: 300_000 }, async (t) => {
     const home = await makeHome();
     t.after(() => home.stop());
     const pebble = await startPebble(t, { httpPort: home.httpPort, env });

@@ -68,7 +68,7 @@ const deaths: [key: string, when: "before" | "after", orders: number][] = [
 ];
 
 if (childText === undefined) {
-  describe("an issuer that is killed", { skip, timeout: 60_000 }, () => {
+  describe("an issuer that is killed", { skip, timeout: 300_000 }, () => {
     let home: Home;
     let pebble: Pebble;
     before(async () => {

@@ -35,7 +35,7 @@ async function open(t: TestContext) {
 
 test(
   "the CA's window is kept, one in the past renews by naming what it replaces, and once is enough",
-  { skip, timeout: 60_000 },
+  { skip, timeout: 300_000 },
   async (t) => {
     const { home, pebble, renewalInfo } = await open(t);
     const issuer = home.issuer(pebble, { profile: "classic" });
@@ -64,7 +64,7 @@ test(
 
 test(
   "profiles are asked for by name, and an address gets the short-lived one by itself",
-  { skip, timeout: 60_000 },
+  { skip, timeout: 300_000 },
   async (t) => {
     const { home, pebble } = await open(t);
     const life = async (name: string, profile: string | undefined): Promise<number> => {

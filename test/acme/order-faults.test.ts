@@ -26,7 +26,7 @@ async function failureOf(work: Promise<unknown>): Promise<GatehouseError> {
   return error;
 }
 
-describe("at a CA behind a front that changes its answers", { skip, timeout: 120_000 }, () => {
+describe("at a CA behind a front that changes its answers", { skip, timeout: 300_000 }, () => {
   let home: Home;
   let pebble: Pebble;
   let proxy: FaultProxy;

@@ -20,7 +20,7 @@ import { startFront } from "../support/front-home.ts";
 import { type Pebble, type PebbleOptions, needsPebble as skip, startPebble } from "../support/pebble.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 
-const timeout = 60_000;
+const timeout = 300_000;
 const NAME = "home.example.org";
 
 async function open(t: TestContext, options: Partial<PebbleOptions> = {}): Promise<{ home: Home; pebble: Pebble }> {

@@ -9,7 +9,7 @@ import { type Home, makeHome, noSignal } from "../support/acme-home.ts";
 import { type FaultProxy, startFaultProxy } from "../support/fault-proxy.ts";
 import { type Pebble, startPebble, needsPebble as skip } from "../support/pebble.ts";
 
-describe("with a CA and its staging", { skip, timeout: 60_000 }, () => {
+describe("with a CA and its staging", { skip, timeout: 300_000 }, () => {
   let home: Home;
   let pebble: Pebble;
   let ca: FaultProxy;
@@ -28,7 +28,6 @@ describe("with a CA and its staging", { skip, timeout: 60_000 }, () => {
   const issuer = (): Issuer =>
     home.issuer(ca, {
       staging: { directoryUrl: staging.directoryUrl, roots: staging.caPem },
-      wire: { requestDeadlineMs: 2_000 },
     });
   const spent = () => [ca.count("newOrder"), staging.count("newOrder")];
   const isChallengeFailed = (error: unknown): boolean => isGatehouseError(error, "GATEHOUSE_ACME_CHALLENGE_FAILED");

@@ -166,7 +166,7 @@ test("a CA that does not answer is left alone for longer each time, at most six 
   assert.equal((await info.ask(world.bundle, noSignal())).askAgainAt, world.now + 6 * HOUR);
 });
 
-describe("with pebble behind a front that adds renewal information", { skip, timeout: 60_000 }, () => {
+describe("with pebble behind a front that adds renewal information", { skip, timeout: 300_000 }, () => {
   let home: Home;
   let pebble: Pebble;
   let front: FaultProxy;
