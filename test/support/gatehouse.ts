@@ -148,7 +148,7 @@ export async function startGatehouse(
       waiting.add(look);
     });
 
-  const ready = await line("edge.ready", undefined, options.withinMs ?? 30_000);
+  const ready = await line("edge.ready", undefined, options.withinMs ?? 120_000);
   const port = (field: string) => {
     const list = ready[field] as { port: number }[] | undefined;
     return list?.[0]?.port ?? 0;
