@@ -35,6 +35,8 @@ export const tlsSettings = Object.freeze({
   ecdhCurve: groupsFor(process.versions.openssl).join(":"),
   /** A telephone without AES in hardware knows best what it computes quickly. */
   honorCipherOrder: false,
+  /** Seconds. A day: as long as a ticket key may live (RFC 8446 §4.6.1 allows seven). */
+  sessionTimeout: 86_400,
   /** Node's own limit of three renegotiations in ten minutes still looks open to scanners. */
   secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
 } as const);

@@ -35,15 +35,54 @@ const BATCH_SHARE = 64;
 /** Nobody could be sent away for one of this network: do not look at everybody again before this (milliseconds). */
 const LOOK_AGAIN_MS = 50;
 
-interface Sitting {
-  network: string;
-  isExempt: boolean;
-  isNeighbour: boolean;
+/** What a place asks of the one who keeps them all. */
+interface Keeper {
+  now(): number;
+  shaken(one: Sitting): void;
+  rise(one: Sitting): void;
+}
+
+/** Of a class and not of closures: an open connection has one of these for as long as it stays. */
+class Sitting implements Seat {
+  readonly network: string;
+  readonly isExempt: boolean;
+  readonly isNeighbour: boolean;
   isHandshake: boolean;
   /** Requests and tunnels under way. */
-  busy: number;
+  busy = 0;
   idleSince: number;
-  giveUp(limit: LimitName): void;
+  readonly giveUp: (limit: LimitName) => void;
+  readonly #keeper: Keeper;
+
+  constructor(keeper: Keeper, who: Pick<Sitting, "network" | "isExempt" | "isNeighbour" | "isHandshake" | "giveUp">) {
+    this.#keeper = keeper;
+    this.network = who.network;
+    this.isExempt = who.isExempt;
+    this.isNeighbour = who.isNeighbour;
+    this.isHandshake = who.isHandshake;
+    this.giveUp = who.giveUp;
+    this.idleSince = keeper.now();
+  }
+
+  began(): void {
+    this.busy++;
+  }
+
+  ended(): void {
+    this.busy--;
+    this.idleSince = this.#keeper.now();
+  }
+
+  secured(): void {
+    if (!this.isHandshake) return;
+    this.#keeper.shaken(this);
+    this.isHandshake = false;
+    this.idleSince = this.#keeper.now();
+  }
+
+  leave(): void {
+    this.#keeper.rise(this);
+  }
 }
 
 /** @param now  milliseconds that only grow */
@@ -59,6 +98,7 @@ export function createConnectionBounds(limits: () => LimitsConfig, now = () => p
 
   function isExempt(address: string): boolean {
     const { exempt: cidrs } = limits();
+    if (cidrs.length === 0) return false;
     if (exempt?.cidrs !== cidrs) exempt = { cidrs, set: createNetworkSet(cidrs) };
     return exempt.set.has(address);
   }
@@ -130,41 +170,30 @@ export function createConnectionBounds(limits: () => LimitsConfig, now = () => p
     else networks.set(one.network, left);
   }
 
-  function seatOf(one: Sitting): Seat {
-    return {
-      began: () => void one.busy++,
-      ended() {
-        one.busy--;
-        one.idleSince = now();
-      },
-      secured() {
-        if (!one.isHandshake) return;
-        one.isHandshake = false;
-        if (sitting.has(one)) handshakes--;
-        one.idleSince = now();
-      },
-      leave: () => rise(one),
-    };
-  }
+  const keeper: Keeper = {
+    now,
+    shaken(one) {
+      if (sitting.has(one)) handshakes--;
+    },
+    rise,
+  };
 
   return {
     admit(peerAddress, { isHandshake, giveUp }) {
       const address = plainAddress(peerAddress);
-      const newcomer: Sitting = {
+      const newcomer = new Sitting(keeper, {
         network: networkOf(address),
         isExempt: isExempt(address),
         isNeighbour: isNeighbour(address),
         isHandshake,
-        busy: 0,
-        idleSince: now(),
         giveUp,
-      };
+      });
       const limit = fullFor(newcomer);
       if (limit !== undefined) return limit;
       sitting.add(newcomer);
       networks.set(newcomer.network, (networks.get(newcomer.network) ?? 0) + 1);
       if (isHandshake) handshakes++;
-      return seatOf(newcomer);
+      return newcomer;
     },
     open: () => sitting.size,
   };

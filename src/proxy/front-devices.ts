@@ -1,33 +1,23 @@
 /**
  * Whose device is it that has shown a certificate?
- * Owns: the TLS listener that asks for one, what each of its connections has shown, and ending those that are dismissed.
+ * Owns: what each connection that was asked has shown, and ending those that are dismissed.
  * Never: knows a site, or judges by who signed: whoever keeps the list of accepted certificates says whose one is.
  */
 import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { createTlsFront, type TlsFront, type TlsFrontOptions } from "./front-tls.ts";
 import type { Device } from "./rules/device.ts";
 
-export interface DeviceFront extends Pick<TlsFront, "accept"> {
+export interface Devices {
   /** Undefined when it has shown none. To be asked once per connection. */
   deviceOf(secure: TLSSocket, raw: Socket): Device | undefined;
   /** Ends connections, tunnels among them, whose certificate was accepted and is no longer. */
   dismiss(): void;
 }
 
-export function createDeviceFront(
-  options: TlsFrontOptions,
-  ownerOf: (sha256: string) => string | undefined = () => undefined,
-): DeviceFront {
+export function createDevices(ownerOf: (sha256: string) => string | undefined = () => undefined): Devices {
   const connected = new Map<Socket, string>();
-  /** Made with the first: most houses have none. */
-  let tls: TlsFront | undefined;
   return {
-    accept(raw, localAddress, secured) {
-      tls ??= createTlsFront({ ...options, asksDevice: true });
-      tls.accept(raw, localAddress, secured);
-    },
     deviceOf(secure, raw) {
       // The handshake has proved that the client has its key, whoever signed it. Nothing is resumed here; if something
       // were, what it was told then would not count.

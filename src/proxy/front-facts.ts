@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { plainAddress } from "../core/networks.ts";
 import type { ProxyEndpoints } from "../core/proxy-protocol.ts";
+import type { Seat } from "./front-bounds.ts";
 import type { ConnectionFacts } from "./lanes/check-request.ts";
 
 export function endpointsOf(socket: Socket): ProxyEndpoints {
@@ -18,22 +19,23 @@ export function endpointsOf(socket: Socket): ProxyEndpoints {
   };
 }
 
-export function factsOf(client: ProxyEndpoints, scheme: "http" | "https"): ConnectionFacts {
+/** @param secure  of a connection under TLS */
+export function factsOf(
+  client: ProxyEndpoints,
+  scheme: "http" | "https",
+  seat: Seat,
+  secure: TLSSocket | undefined,
+): ConnectionFacts {
+  // `false` without SNI; the types know it as string or null.
+  const name: unknown = secure?.servername;
   return {
     peerAddress: client.sourceAddress,
     peerPort: client.sourcePort,
     localPort: client.destinationPort,
-    serverName: undefined,
-    tlsVersion: undefined,
-    scheme,
-  };
-}
-
-export function tlsFactsOf(socket: TLSSocket): Pick<ConnectionFacts, "serverName" | "tlsVersion"> {
-  // `false` without SNI; the types know it as string or null.
-  const name: unknown = socket.servername;
-  return {
     serverName: typeof name === "string" && name !== "" ? name.toLowerCase() : undefined,
-    tlsVersion: socket.getProtocol() ?? undefined,
+    tlsVersion: secure?.getProtocol() ?? undefined,
+    scheme,
+    seat,
+    device: undefined,
   };
 }

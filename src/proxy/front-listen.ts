@@ -28,6 +28,11 @@ interface Listener {
   server: Server;
 }
 
+/**
+ * allowHalfOpen: the lanes decide what a FIN means; a tunnel has to pass it on (RFC 9293 §3.6). TCP keep-alive (after a
+ * minute, in milliseconds) finds clients that lost power or network without a word.
+ */
+const CONNECTIONS = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 } as const;
 /** Milliseconds without a new connection: the way of the packet that ends a TCP handshake, and libuv takes one a turn. */
 const QUIET_MS = 50;
 /** Under a storm of new connections there is always one more: past Node's backlog, none of them waited at the beginning. */
@@ -44,8 +49,7 @@ export function createListeners(options: {
   let accepted = 0;
 
   async function start(kind: ListenerKind, address: ListenAddress): Promise<Listener> {
-    // allowHalfOpen: the lanes decide what a FIN means; a tunnel has to pass it on (RFC 9293 §3.6).
-    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const server = createServer(CONNECTIONS, (socket) => {
       accepted++;
       options.accept(kind, socket);
     });

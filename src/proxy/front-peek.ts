@@ -1,11 +1,11 @@
 /**
  * What do the first bytes of a connection say, before anybody else reads them?
- * Owns: collecting them in any pieces up to a bound and a deadline; the client behind a PROXY header; the name in a
- *   ClientHello; putting back what is for the next reader.
+ * Owns: collecting them in any pieces up to a bound and a deadline; the client behind a PROXY header; what a
+ *   ClientHello asks for; putting back what is for the next reader.
  * Never: decides whom to believe or where a connection goes.
  */
 import type { Socket } from "node:net";
-import { parseClientHello } from "../core/client-hello.ts";
+import { type ClientHello, parseClientHello } from "../core/client-hello.ts";
 import { plainAddress } from "../core/networks.ts";
 import { parseProxyHeader } from "../core/proxy-protocol-read.ts";
 import type { ProxyEndpoints } from "../core/proxy-protocol.ts";
@@ -35,29 +35,25 @@ export function readProxiedClient(
 }
 
 /**
- * The name a TLS client asks for (RFC 6066 §3); undefined when it asks for none, or when what it says cannot be read:
- * then it is nobody's passthrough, and TLS itself says what is wrong with it. Every byte is back on the socket.
+ * What a TLS client says first, or the word for what is wrong with it: then it is for TLS itself to say so. Every byte is
+ * back on the socket, which is paused. The caller has a deadline of its own for all of the handshake.
  */
-export function readServerName(
-  socket: Socket,
-  { withinMs, done, late }: { withinMs: number; done(serverName: string | undefined): void; late(): void },
-): void {
+export function readHello(socket: Socket, done: (hello: ClientHello | undefined, broken?: string) => void): void {
   peek(socket, {
-    withinMs,
-    failed: (why) => (why === "late" ? late() : done(undefined)),
+    failed: (why) => done(undefined, why),
     read(bytes) {
       const parsed = parseClientHello(bytes);
       return parsed?.hello === undefined ? parsed : { value: parsed.hello, size: 0 };
     },
-    done: ({ serverName }) => done(serverName),
+    done,
   });
 }
 
 interface Peek<T> {
   /** What has been read so far → the answer and how many bytes belong to it, `undefined` for more, a word when it is hopeless. */
   read(bytes: Buffer): { value: T; size: number } | { broken: string } | undefined;
-  /** Milliseconds. */
-  withinMs: number;
+  /** Milliseconds; without, somebody else destroys the socket some time. */
+  withinMs?: number;
   /** The bytes behind `size` are back on the socket, which is paused. */
   done(value: T): void;
   /** `late`, or the word of `read` (then every byte is back); the socket is still open. Not called for one that left. */
@@ -67,16 +63,22 @@ interface Peek<T> {
 /** The socket must have an error listener. `read` bounds the bytes: it must give up some time. */
 function peek<T>(socket: Socket, { read, withinMs, done, failed }: Peek<T>): void {
   let bytes: Buffer = Buffer.alloc(0);
-  const timer = setTimeout(() => {
+  const late = (): void => {
     stop();
     failed("late");
-  }, withinMs);
+  };
+  const timer = withinMs === undefined ? undefined : setTimeout(late, withinMs);
   const stop = (): void => {
     clearTimeout(timer);
     socket.off("data", take);
-    socket.off("end", stop);
+    socket.off("end", left);
     socket.off("close", stop);
     socket.pause();
+  };
+  // Nothing more will come to make it whole.
+  const left = (): void => {
+    stop();
+    socket.destroy();
   };
   const take = (piece: Buffer): void => {
     bytes = bytes.length === 0 ? piece : Buffer.concat([bytes, piece]);
@@ -93,7 +95,7 @@ function peek<T>(socket: Socket, { read, withinMs, done, failed }: Peek<T>): voi
   };
   socket.pause();
   socket.on("data", take);
-  socket.on("end", stop);
+  socket.on("end", left);
   socket.on("close", stop);
   socket.resume();
 }

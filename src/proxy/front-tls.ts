@@ -1,38 +1,36 @@
 /**
  * Is this a TLS client for one of our names?
- * Owns: the one tls.Server, its settings, SNI to certificate, refusals and what the log says of them.
+ * Owns: its first message, the certificate that is chosen by it, the handshake with its deadline, refusals and what the
+ *   log says of them.
  * Never: knows what is spoken inside.
+ *
+ * The ClientHello is read here before OpenSSL sees it, and the socket is made with everything decided. Node's own order is
+ * a tls.Server with callbacks for name and protocol; it lost three ways. Both callbacks and the server around them were a
+ * seventh of a handshake's cost beyond OpenSSL's. A socket that is given its first bytes keeps a buffer of their size, and
+ * one that reads them itself one of 64 KiB. And for acme-tls/1 under TLS 1.2 the protocol came too late for the certificate.
  */
-import { constants } from "node:crypto";
 import type { Socket } from "node:net";
-import {
-  createSecureContext,
-  createServer,
-  type SecureContext,
-  type Server,
-  type TlsOptions,
-  type TLSSocket,
-} from "node:tls";
-import { tlsSettings } from "../core/tls-settings.ts";
+import { type SecureContext, TLSSocket } from "node:tls";
+import type { ClientHello } from "../core/client-hello.ts";
 import type { Logger } from "../observe/log.ts";
-import type { Metrics } from "../observe/metrics.ts";
+import type { HandshakeOutcome, Metrics } from "../observe/metrics.ts";
+import {
+  contextOf,
+  createAsking,
+  createTicketSeals,
+  createUnnamed,
+  type ServerCertificate,
+  type TicketSeals,
+  type UnnamedOptions,
+} from "./front-contexts.ts";
+import { readHello } from "./front-peek.ts";
 
 export type ContextChoice = { context: SecureContext } | { refused: "unknown" | "pending" };
 
-export interface ServerCertificate {
-  keyPem: string;
-  certificatePem: string;
-}
-
-export interface TlsFrontOptions {
-  /** Ask every client for a certificate. What it shows is not judged here, and nothing of the handshake is resumed. */
-  asksDevice?: boolean;
+export interface TlsFrontOptions extends UnnamedOptions {
   chooseContext(serverName: string): ContextChoice | Promise<ContextChoice>;
   /** For a handshake that offers `acme-tls/1` and nothing else (RFC 8737): the CA's question, or a stranger's. */
-  challengeCertificate(serverName: string): Promise<{ keyPem: string; certificatePem: string } | undefined>;
-  fallback: ServerCertificate;
-  /** For a client that names nobody and came to this address; undefined: the fallback. Default: always that. */
-  addressCertificate?: ((localAddress: string) => ServerCertificate | undefined) | undefined;
+  challengeCertificate(serverName: string): Promise<ServerCertificate | undefined>;
   ticketKeys: Buffer;
   log: Logger;
   metrics: Metrics;
@@ -42,43 +40,28 @@ export interface TlsFrontOptions {
   late(raw: Socket): void;
 }
 
+export interface Visitor {
+  /** The one that the client came to. */
+  localAddress: string;
+  /** Asked with the name in the first message. True: the connection has gone elsewhere, whole. */
+  divert(serverName: string): boolean;
+  /** Does the site of this name ask who the device is? What it shows is not judged here. */
+  asksDevice(serverName: string): boolean;
+  /** The handshake is done; the client was asked for a certificate, or not. */
+  secured(socket: TLSSocket, wasAsked: boolean): void;
+}
+
 export interface TlsFront {
-  /**
-   * @param localAddress  the one that the client came to
-   * @param secured  the handshake is done
-   */
-  accept(raw: Socket, localAddress: string, secured: (socket: TLSSocket) => void): void;
+  accept(raw: Socket, visitor: Visitor): void;
   setTicketKeys(keys: Buffer): void;
 }
 
-interface Handshake {
-  raw: Socket;
-  outcome: "failed" | "refused" | "pending" | "challenge";
-  timer: NodeJS.Timeout;
-  secured(socket: TLSSocket): void;
-}
-
-/** Node's own timer, above every configurable one: it only sees silence. */
-const SILENT_HANDSHAKE_MS = 300_000;
-/** Seconds. A day: as long as a ticket key may live (RFC 8446 §4.6.1 allows seven). */
-const SESSION_SECONDS = 86_400;
-/** RFC 6066 §3: a host name, and no host name is longer. */
-const MAX_SERVER_NAME = 253;
-/** A machine has a handful of addresses. */
-const MAX_BY_ADDRESS = 64;
 /** In our order of preference. */
-const OUR_PROTOCOLS = ["h2", "http/1.1"];
+const OUR_PROTOCOLS = protocolList("h2", "http/1.1");
 const ACME_TLS = "acme-tls/1";
-/**
- * A resumed session would bring back who somebody was, on a name it was not asked for, or after it was sent away (nginx
- * CVE-2025-23419): so no tickets, and no cache either, which Node has only for those who listen to its events.
- */
-const ASKING = {
-  requestCert: true,
-  rejectUnauthorized: false,
-  sessionIdContext: "devices",
-  secureOptions: tlsSettings.secureOptions | constants.SSL_OP_NO_TICKET,
-};
+const CHALLENGE_PROTOCOLS = protocolList(ACME_TLS);
+/** What the parser of the ClientHello says of a name that is none: OpenSSL might take it for one. */
+const NO_NAME = "server name";
 /** Scanners knock with many names: per minute this many lines, then one with the count. */
 const REFUSALS_PER_MINUTE = 5;
 const MINUTE_MS = 60_000;
@@ -86,165 +69,176 @@ const MINUTE_MS = 60_000;
 /** Fatal alert unrecognized_name (112) in a plain TLS 1.2 record: nothing is encrypted before the ServerHello. */
 const UNRECOGNIZED_NAME = Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70]);
 
+/** What all handshakes share. */
+interface Home {
+  options: TlsFrontOptions;
+  /** For a client that names nobody. */
+  unnamed(localAddress: string): SecureContext;
+  asking: SecureContext;
+  tickets: TicketSeals;
+  refusals: RefusalLog;
+}
+
 export function createTlsFront(options: TlsFrontOptions): TlsFront {
-  const { log, metrics } = options;
-  const refusals = createRefusalLog(log);
-  /** Sockets that settled on `acme-tls/1`: they get the challenge's certificate, and no byte after the handshake. */
-  const challenged = new WeakSet<TLSSocket>();
-  /** Sockets whose certificate is chosen already. */
-  const named = new WeakSet<TLSSocket>();
-  /** Connections in their handshake, by the peer's address and port: all that a TLSSocket tells of its connection. */
-  const shaking = new Map<string, Handshake>();
-
-  const settings: TlsOptions = {
-    ...tlsSettings,
-    handshakeTimeout: SILENT_HANDSHAKE_MS,
-    sessionTimeout: SESSION_SECONDS,
-    // A callback in place of a list, so that `acme-tls/1` is never offered to those who ask for anything else.
-    ALPNCallback(this: TLSSocket, { protocols }: { protocols: string[] }): string | undefined {
-      if (protocols.length === 1 && protocols[0] === ACME_TLS) {
-        // With TLS 1.2 OpenSSL asks for the certificate first, and it is too late; CAs speak 1.3 where they can.
-        if (named.has(this)) return undefined;
-        challenged.add(this);
-        return ACME_TLS;
-      }
-      return OUR_PROTOCOLS.find((protocol) => protocols.includes(protocol));
-    },
-    // Called with the TLSSocket as `this`, and only when there is a name.
-    SNICallback(this: TLSSocket, serverName: string, done: (error: Error | null, context?: SecureContext) => void) {
-      const name = serverName.toLowerCase();
-      named.add(this);
-      if (challenged.has(this)) {
-        answerChallenge(name, done);
-        return;
-      }
-      const choice = name.length <= MAX_SERVER_NAME ? options.chooseContext(name) : { refused: "unknown" as const };
-      if (choice instanceof Promise) {
-        choice.then(
-          (late) => settle(this, name, late, done),
-          (error: unknown) => done(error instanceof Error ? error : new Error(String(error))),
-        );
-      } else {
-        settle(this, name, choice, done);
-      }
-    },
+  const tickets = createTicketSeals(options.ticketKeys);
+  const home: Home = {
+    options,
+    unnamed: createUnnamed(options),
+    asking: createAsking(options.fallback),
+    tickets,
+    refusals: createRefusalLog(options.log),
   };
-
-  function settle(
-    socket: TLSSocket,
-    name: string,
-    choice: ContextChoice,
-    done: (error: Error | null, context?: SecureContext) => void,
-  ): void {
-    if ("context" in choice) {
-      done(null, choice.context);
-      return;
-    }
-    // A pending name is one of ours: the one who chose it there knows the site and says so.
-    if (choice.refused === "unknown") refusals.say(name);
-    const entry = shaking.get(keyOf(socket));
-    const refuse = (): void => done(new Error(`certificate ${choice.refused}`));
-    if (entry === undefined) {
-      refuse();
-      return;
-    }
-    entry.outcome = choice.refused === "pending" ? "pending" : "refused";
-    // Node only cuts the connection; with the alert a browser says "unrecognized name" and not "reset".
-    entry.raw.write(UNRECOGNIZED_NAME, refuse);
-  }
-
-  function answerChallenge(name: string, done: (error: Error | null, context?: SecureContext) => void): void {
-    options.challengeCertificate(name).then(
-      (found) => {
-        const context = found && createSecureContext({ ...tlsSettings, key: found.keyPem, cert: found.certificatePem });
-        if (context === undefined) done(new Error("no challenge is open"));
-        else done(null, context);
-      },
-      (error: unknown) => done(error instanceof Error ? error : new Error(String(error))),
-    );
-  }
-
-  function secured(socket: TLSSocket): void {
-    socket.on("error", () => {});
-    const key = keyOf(socket);
-    const entry = shaking.get(key);
-    // RFC 8737 §3: the handshake was all; nothing is exchanged after it.
-    if (challenged.has(socket)) {
-      if (entry !== undefined) entry.outcome = "challenge";
-      socket.end();
-      return;
-    }
-    metrics.handshake("https", socket.getProtocol() ?? undefined, "ok");
-    // Without an entry the connection is gone already.
-    if (entry === undefined) {
-      socket.destroy();
-      return;
-    }
-    shaking.delete(key);
-    clearTimeout(entry.timer);
-    entry.secured(socket);
-  }
-
-  let { ticketKeys } = options;
-  function open({ keyPem, certificatePem }: ServerCertificate): Server {
-    const resuming = options.asksDevice === true ? ASKING : { ticketKeys };
-    const server = createServer({ ...settings, ...resuming, key: keyPem, cert: certificatePem });
-    server.on("secureConnection", secured);
-    // Not TLS at all, no common version, no common protocol, gone in the middle: everyday on an open port.
-    server.on("tlsClientError", (error: NodeJS.ErrnoException) => {
-      log.debug({ event: "tls.handshake_failed", code: (error.code ?? "").slice(0, 64) }, "TLS handshake failed");
-    });
-    server.on("error", () => {});
-    return server;
-  }
-
-  const unnamed = open(options.fallback);
-  /** SNI holds no addresses, so a client of one names nobody: the address it came to decides. By certificate. */
-  const byAddress = new Map<string, Server>();
-  function serverAt(localAddress: string): Server {
-    const wanted = options.addressCertificate?.(localAddress);
-    if (wanted === undefined) return unnamed;
-    const known = byAddress.get(wanted.certificatePem);
-    if (known !== undefined) return known;
-    // Those of certificates that were renewed go with the rest: making one anew costs a third of a millisecond.
-    if (byAddress.size >= MAX_BY_ADDRESS) byAddress.clear();
-    const server = open(wanted);
-    byAddress.set(wanted.certificatePem, server);
-    return server;
-  }
-
   return {
-    accept(raw, localAddress, whenSecured) {
-      const key = keyOf(raw);
-      // Node's own handshakeTimeout is an idle timer: a ClientHello dripped byte by byte kept it away for minutes.
-      const late = (): void => {
-        options.late(raw);
-        raw.destroy();
-      };
-      const timer = setTimeout(late, options.handshakeMs());
-      const entry: Handshake = { raw, outcome: "failed", timer, secured: whenSecured };
-      shaking.set(key, entry);
-      raw.once("close", () => {
-        clearTimeout(entry.timer);
-        if (shaking.get(key) !== entry) return;
-        shaking.delete(key);
-        metrics.handshake("https", undefined, entry.outcome);
-      });
-      serverAt(localAddress).emit("connection", raw);
+    accept(raw, visitor) {
+      const handshake = new Handshake(home, raw, visitor);
+      readHello(raw, (hello, broken) => handshake.choose(hello, broken));
     },
-    setTicketKeys(keys) {
-      if (options.asksDevice === true) return;
-      ticketKeys = keys;
-      for (const server of [unnamed, ...byAddress.values()]) server.setTicketKeys(keys);
-    },
+    setTicketKeys: (keys) => tickets.change(keys),
   };
 }
 
-const keyOf = (socket: Socket): string =>
-  `${socket.localAddress}:${socket.localPort} ${socket.remoteAddress}:${socket.remotePort}`;
+/** Of a class and not of closures: its connection holds it for as long as it stays. */
+class Handshake {
+  readonly #home: Home;
+  readonly #raw: Socket;
+  readonly #visitor: Visitor;
+  readonly #timer: NodeJS.Timeout;
+  /** What the metric will say when the connection closes; undefined when it has been said, or is not ours to say. */
+  #outcome: HandshakeOutcome | undefined = "failed";
+
+  constructor(home: Home, raw: Socket, visitor: Visitor) {
+    this.#home = home;
+    this.#raw = raw;
+    this.#visitor = visitor;
+    // All of it, the first message included: an idle timer was kept away for minutes by a ClientHello dripped byte by byte.
+    this.#timer = setTimeout(() => {
+      home.options.late(raw);
+      raw.destroy();
+    }, home.options.handshakeMs());
+    raw.on("close", () => {
+      clearTimeout(this.#timer);
+      if (this.#outcome !== undefined) home.options.metrics.handshake("https", undefined, this.#outcome);
+    });
+  }
+
+  choose(hello: ClientHello | undefined, broken: string | undefined): void {
+    const { options, unnamed } = this.#home;
+    const name = hello?.serverName;
+    if (broken === NO_NAME) {
+      this.#refuse("refused");
+    } else if (hello === undefined || name === undefined) {
+      this.#shake(unnamed(this.#visitor.localAddress), undefined);
+    } else if (hello.protocols.length === 1 && hello.protocols[0] === ACME_TLS) {
+      this.#when(options.challengeCertificate(name), (found) => {
+        if (found !== undefined) this.#shake(contextOf(found), name, true);
+        else this.#raw.destroy();
+      });
+    } else if (this.#visitor.divert(name)) {
+      this.#settled();
+    } else {
+      const choice = options.chooseContext(name);
+      if (choice instanceof Promise) this.#when(choice, (late) => this.#take(late, name));
+      else this.#take(choice, name);
+    }
+  }
+
+  #settled(): void {
+    this.#outcome = undefined;
+    clearTimeout(this.#timer);
+  }
+
+  #take(choice: ContextChoice, name: string): void {
+    if ("context" in choice) {
+      this.#shake(choice.context, name);
+      return;
+    }
+    // A pending name is one of ours: the one who chose it there knows the site and says so.
+    if (choice.refused === "unknown") this.#home.refusals.say(name);
+    this.#refuse(choice.refused === "pending" ? "pending" : "refused");
+  }
+
+  /** With the alert a browser says "unrecognized name"; without, "reset". */
+  #refuse(why: "refused" | "pending"): void {
+    this.#outcome = why;
+    this.#raw.end(UNRECOGNIZED_NAME, () => this.#raw.destroy());
+  }
+
+  /** Whoever left meanwhile needs no answer. */
+  #when<T>(coming: Promise<T>, act: (value: T) => void): void {
+    coming.then(
+      (value) => {
+        if (!this.#raw.destroyed) act(value);
+      },
+      () => this.#raw.destroy(),
+    );
+  }
+
+  /** @param name  the one the certificate was chosen by */
+  #shake(context: SecureContext, name: string | undefined, isChallenge = false): void {
+    const { asking, tickets } = this.#home;
+    const asks = name !== undefined && !isChallenge && this.#visitor.asksDevice(name);
+    if (!asks) tickets.seal(context);
+    const socket = new TLSSocket(this.#raw, {
+      isServer: true,
+      secureContext: asks ? asking : context,
+      ...(asks ? { requestCert: true, SNICallback: (_name, done) => done(null, context) } : {}),
+      ALPNProtocols: isChallenge ? CHALLENGE_PROTOCOLS : OUR_PROTOCOLS,
+    });
+    // Gone in the middle: nobody is left to finish it.
+    const left = (): void => void this.#raw.destroy();
+    socket.on("error", ignore);
+    socket.on("_tlsError", (error: NodeJS.ErrnoException) => this.#failed(error));
+    socket.on("end", left);
+    socket.once("secure", () => {
+      socket.off("end", left);
+      // Where OpenSSL read another name than we did, nobody knows which site is meant.
+      if (socket.destroyed || nameOf(socket) !== name) {
+        this.#raw.destroy();
+      } else if (isChallenge) {
+        // RFC 8737 §3: the handshake was all; nothing is exchanged after it.
+        this.#outcome = "challenge";
+        socket.end();
+      } else {
+        this.#settled();
+        this.#home.options.metrics.handshake("https", socket.getProtocol() ?? undefined, "ok");
+        this.#visitor.secured(socket, asks);
+      }
+    });
+  }
+
+  /** Not TLS at all, no common version, gone in the middle: everyday on an open port. Later: a record that was forged. */
+  #failed(error: NodeJS.ErrnoException): void {
+    if (this.#outcome !== undefined) {
+      const code = (error.code ?? "").slice(0, 64);
+      this.#home.options.log.debug({ event: "tls.handshake_failed", code }, "TLS handshake failed");
+    }
+    this.#raw.destroy();
+  }
+}
+
+const ignore = (): void => {};
+
+/**
+ * RFC 7301 §3.1, as `ALPNProtocols` takes it: each with its length before it. A DataView, because of a Buffer each socket
+ * keeps a copy in Node's pool, and those twelve bytes hold a pool of 64 KiB for as long as the connection stays.
+ */
+function protocolList(...names: string[]): DataView {
+  const bytes = Uint8Array.from(names.flatMap((name) => [name.length, ...Buffer.from(name)]));
+  return new DataView(bytes.buffer);
+}
+
+/** As OpenSSL read it; Node says `false` where there is none. */
+function nameOf(socket: TLSSocket): string | undefined {
+  const name: unknown = socket.servername;
+  return typeof name === "string" && name !== "" ? name.toLowerCase() : undefined;
+}
+
+interface RefusalLog {
+  say(name: string): void;
+}
 
 /** Unknown names are chosen by strangers: a few a minute, cleaned and cut. */
-function createRefusalLog(log: Logger): { say(name: string): void } {
+function createRefusalLog(log: Logger): RefusalLog {
   let minuteEndsAt = 0;
   let said = 0;
   let unsaid = 0;

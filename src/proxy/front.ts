@@ -8,11 +8,11 @@ import type { LimitsConfig, ListenAddress } from "../config/model.ts";
 import type { ProxyEndpoints } from "../core/proxy-protocol.ts";
 import type { LaneContext } from "./exchange.ts";
 import { createConnectionBounds, type Seat } from "./front-bounds.ts";
-import { createDeviceFront } from "./front-devices.ts";
-import { endpointsOf, factsOf, tlsFactsOf } from "./front-facts.ts";
+import { createDevices } from "./front-devices.ts";
+import { endpointsOf, factsOf } from "./front-facts.ts";
 import { checkOpenFiles } from "./front-files.ts";
 import { createListeners, type ListenerKind } from "./front-listen.ts";
-import { readProxiedClient, readServerName } from "./front-peek.ts";
+import { readProxiedClient } from "./front-peek.ts";
 import { type ContextChoice, createTlsFront, type TlsFrontOptions } from "./front-tls.ts";
 import { createCompatLane } from "./lanes/compat.ts";
 import { createFastLane } from "./lanes/fast.ts";
@@ -71,10 +71,6 @@ export interface DrainOptions {
 }
 
 const LAST_QUESTION_MS = 1_000;
-/** TCP keep-alive (milliseconds): finds clients that lost power or network without a word. */
-const KEEP_ALIVE_MS = 60_000;
-/** For a whole ClientHello, where the name in it decides. */
-const HELLO_MS = 5_000;
 
 export function createFront(options: FrontOptions): Front {
   const { context } = options;
@@ -95,7 +91,7 @@ export function createFront(options: FrontOptions): Front {
     answerChallenge: options.answerChallenge,
     httpsPort: () => options.publicHttpsPort ?? listeners.addresses().https[0]?.port ?? 443,
   });
-  const tlsOptions: TlsFrontOptions = {
+  const tls = createTlsFront({
     chooseContext: options.chooseContext,
     challengeCertificate: options.challengeCertificate ?? (async () => undefined),
     fallback: options.fallback,
@@ -105,9 +101,8 @@ export function createFront(options: FrontOptions): Front {
     late: (raw) => context.limitReached("handshake_time", plainAddress(raw.remoteAddress ?? "")),
     log,
     metrics,
-  };
-  const tls = createTlsFront(tlsOptions);
-  const devices = createDeviceFront(tlsOptions, options.deviceOwner);
+  });
+  const devices = createDevices(options.deviceOwner);
 
   const listeners = createListeners({
     accept,
@@ -116,7 +111,7 @@ export function createFront(options: FrontOptions): Front {
   });
 
   function accept(kind: ListenerKind, socket: Socket): void {
-    socket.on("error", () => {});
+    socket.on("error", ignore);
     const peer = endpointsOf(socket);
     if (context.rules().proxyPeers?.has(peer.sourceAddress) === true) awaitHeader(kind, socket, peer);
     else enter(kind, socket, peer);
@@ -126,6 +121,7 @@ export function createFront(options: FrontOptions): Front {
   function awaitHeader(kind: ListenerKind, socket: Socket, peer: ProxyEndpoints): void {
     const seat = takeSeat(kind, socket, peer.sourceAddress, true);
     if (seat === undefined) return;
+    socket.on("close", () => seat.leave());
     readProxiedClient(socket, peer, {
       withinMs: context.limits().firstByteMs,
       done(client) {
@@ -142,6 +138,7 @@ export function createFront(options: FrontOptions): Front {
     });
   }
 
+  /** Whoever takes it also gives it back, when the connection closes. */
   function takeSeat(kind: ListenerKind, socket: Socket, client: string, isHandshake: boolean): Seat | undefined {
     const seat = bounds.admit(client, {
       isHandshake,
@@ -157,7 +154,6 @@ export function createFront(options: FrontOptions): Front {
       socket.resetAndDestroy();
       return undefined;
     }
-    socket.once("close", () => seat.leave());
     return seat;
   }
 
@@ -165,65 +161,55 @@ export function createFront(options: FrontOptions): Front {
     const address = client.sourceAddress;
     const seat = takeSeat(kind, socket, address, kind === "https");
     if (seat === undefined) return;
+    let firstByte: NodeJS.Timeout | undefined;
     sockets.add(socket);
     options.arrived(address);
     metrics.connectionOpened(kind);
-    socket.once("close", () => {
+    // One listener for all of it: each more is paid for by every connection.
+    socket.on("close", () => {
+      clearTimeout(firstByte);
+      seat.leave();
       sockets.delete(socket);
       metrics.connectionClosed(kind);
       if (sockets.size > 0) return;
       for (const tell of whenEmpty) tell();
     });
-    socket.setKeepAlive(true, KEEP_ALIVE_MS);
     if (kind === "http") {
-      awaitFirstByte(socket, socket, address);
-      plain.accept(socket, { ...factsOf(client, "http"), seat });
+      firstByte = awaitFirstByte(socket, socket, address);
+      plain.accept(socket, factsOf(client, "http", seat, undefined));
       return;
     }
-    const endTls = (asksDevice: boolean): void =>
-      (asksDevice ? devices : tls).accept(socket, client.destinationAddress, (secure) => {
-        seat.secured();
-        awaitFirstByte(secure, socket, address);
-        const device = asksDevice ? devices.deviceOf(secure, socket) : undefined;
-        const facts = { ...factsOf(client, "https"), ...tlsFactsOf(secure), seat, device };
-        if (secure.alpnProtocol === "h2") h2.accept(secure, facts);
-        else fast.accept(secure, facts);
-      });
-    const { hasPassthrough, hasDeviceSites } = context.rules();
-    if (hasPassthrough || hasDeviceSites) chooseWay(socket, client, seat, endTls);
-    else endTls(false);
-  }
-
-  /** By the name in the first message: to the machine that ends TLS itself, or on to our own, which asks some. */
-  function chooseWay(socket: Socket, client: ProxyEndpoints, seat: Seat, endTls: (asksDevice: boolean) => void): void {
-    readServerName(socket, {
-      withinMs: Math.min(HELLO_MS, context.limits().handshakeMs),
-      done(serverName) {
-        const site = serverName === undefined ? undefined : context.rules().passthrough(serverName);
-        if (site === undefined) {
-          endTls(serverName !== undefined && context.rules().asksDevice(serverName));
-          return;
-        }
+    tls.accept(socket, {
+      localAddress: client.destinationAddress,
+      divert(serverName) {
+        const rules = context.rules();
+        const site = rules.hasPassthrough ? rules.passthrough(serverName) : undefined;
+        if (site === undefined) return false;
         seat.secured();
         // Never sent away while it is open: nothing tells whether it is idle inside.
         seat.began();
         options.passthrough(socket, client, site);
+        return true;
       },
-      late() {
-        context.limitReached("handshake_time", client.sourceAddress);
-        socket.destroy();
+      asksDevice: (serverName) => context.rules().asksDevice(serverName),
+      secured(secure, wasAsked) {
+        seat.secured();
+        firstByte = awaitFirstByte(secure, socket, address);
+        const facts = factsOf(client, "https", seat, secure);
+        if (wasAsked) facts.device = devices.deviceOf(secure, socket);
+        if (secure.alpnProtocol === "h2") h2.accept(secure, facts);
+        else fast.accept(secure, facts);
       },
     });
   }
 
   /** Whatever the lane: `bytesRead` grows although node:http and node:http2 read past the stream. */
-  function awaitFirstByte(socket: Socket, raw: Socket, client: string): void {
-    const timer = setTimeout(() => {
+  function awaitFirstByte(socket: Socket, raw: Socket, client: string): NodeJS.Timeout {
+    return setTimeout(() => {
       if (socket.bytesRead > 0) return;
       context.limitReached("first_byte_time", client);
       raw.destroy();
     }, context.limits().firstByteMs);
-    raw.once("close", () => clearTimeout(timer));
   }
 
   function destroy(): void {
@@ -278,3 +264,5 @@ export function createFront(options: FrontOptions): Front {
     destroy,
   };
 }
+
+const ignore = (): void => {};

@@ -5,6 +5,7 @@ import { randomBytes } from "node:crypto";
 import type { TestContext } from "node:test";
 import { createSecureContext, type SecureContext } from "node:tls";
 import type { SiteConfig } from "../../src/config/model.ts";
+import { tlsSettings } from "../../src/core/tls-settings.ts";
 import { createPassthrough } from "../../src/forward/passthrough.ts";
 import type { Metrics } from "../../src/observe/metrics.ts";
 import { createFront, type Front, type FrontOptions } from "../../src/proxy/front.ts";
@@ -69,7 +70,7 @@ export async function startFront(
     },
   });
   let rules = createRules(proxyConfig(sites));
-  const prepared: SecureContext = createSecureContext({ key: site.keyPem, cert: site.chainPem, minVersion: "TLSv1.2" });
+  const prepared: SecureContext = createSecureContext({ ...tlsSettings, key: site.keyPem, cert: site.chainPem });
   const passthrough = createPassthrough({ log: context.log, isLogged: () => true });
   const front = createFront({
     context: {

@@ -46,10 +46,14 @@ export function standingUnder(
     authority,
     host,
     canonical: canonicalAuthority({ authority, host }),
-    client,
-    lines: client === undefined ? "" : linesOf(forwardingFields(client)),
+    // Each request gets an id of its own; this one would only be kept.
+    client: client === undefined ? undefined : { ...client, requestId: "" },
+    lines: client === undefined ? "" : inOnePiece(linesOf(forwardingFields(client))),
   };
 }
+
+/** V8 keeps a string as the tree it was added up from, and every request would walk through that again. */
+const inOnePiece = (text: string): string => Buffer.from(text, "latin1").toString("latin1");
 
 export function clientOf(standing: Standing, head: RequestHead, ids: RequestIds): ClientIdentity {
   const { client } = standing;
