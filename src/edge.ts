@@ -9,6 +9,7 @@ import { countWorkers } from "./cluster/count.ts";
 import { createWorkers } from "./cluster/workers.ts";
 import type { Config } from "./config/model.ts";
 import { localRootFile } from "./issuing.ts";
+import { createCheckups } from "./keeping/checkups.ts";
 import type { Companion } from "./keeping/companion.ts";
 import { createDdnsKeeping } from "./keeping/ddns.ts";
 import { createHomeAddressKeeping } from "./keeping/home-address.ts";
@@ -56,7 +57,14 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
   const notifier = createNotifier({ log, clock: systemClock, onSent: metrics.messageSent });
   const router = createRouterKeeping({ log, metrics, addresses: () => serving.addresses() });
   const ddns = createDdnsKeeping({ log, metrics, routerAddress: () => router.externalAddress(), alerts: notifier });
-  const companions: Companion[] = [ports, router.companion, ddns.companion, createHomeAddressKeeping(log)];
+  const checkups = createCheckups({ log });
+  const companions: Companion[] = [
+    ports,
+    router.companion,
+    ddns.companion,
+    createHomeAddressKeeping(log),
+    checkups.companion,
+  ];
   const wayIn = createWayIn({ isOpening: router.isOpening, isNaming: ddns.isNaming, log });
   const keeping = await createKeeping(first, {
     log,
@@ -66,7 +74,7 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
     companions,
     wayIn,
     notifier,
-    actions: { forwards: async () => ports.report(), ...router.actions, ...ddns.actions },
+    actions: { forwards: async () => ports.report(), ...router.actions, ...ddns.actions, ...checkups.actions },
   });
   const tickets = createTicketKeys({ onRotate: (keys) => serving.setTicketKeys(keys) });
   const fallback = await createFallback();

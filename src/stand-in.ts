@@ -46,7 +46,7 @@ export async function startStandIn(
     companions: [],
     notifier,
     onlyAsked: true,
-    actions: { forwards: nobody, router: nobody, ddns: nobody, updateDdns: nobody },
+    actions: { forwards: nobody, router: nobody, ddns: nobody, updateDdns: nobody, doctor: nobody },
   });
   const tickets = createTicketKeys({ onRotate: () => {} });
   const serving = createServing(alone, {

@@ -10,8 +10,9 @@ import type { SiteConfig } from "../config/model.ts";
 import type { ForwardReport } from "../forward/forwards.ts";
 import type { DdnsReport } from "../network/ddns-report.ts";
 import type { Checklist, RouterReport } from "../network/router-report.ts";
+import type { DoctorLook } from "./doctor-look.ts";
 
-export type { CertificateStatus, Checklist, DdnsReport, ForwardReport, RouterReport };
+export type { CertificateStatus, Checklist, DdnsReport, DoctorLook, ForwardReport, RouterReport };
 
 export interface StatusReport {
   version: string;
@@ -237,10 +238,12 @@ export interface AdminActions extends CertificateActions, DeviceActions {
   ddns(): Promise<DdnsReport>;
   /** The same after a check that a person wanted. */
   updateDdns(): Promise<DdnsReport>;
+  /** `last` is undefined before the first look. */
+  doctor(): Promise<{ last: DoctorLook | undefined }>;
 }
 
 /** What the rooms beside the serving answer themselves. */
-export type CompanionActions = Pick<AdminActions, "forwards" | "router" | "ddns" | "updateDdns">;
+export type CompanionActions = Pick<AdminActions, "forwards" | "router" | "ddns" | "updateDdns" | "doctor">;
 
 /** The whole protocol. A new question is a new line here, in the server's table and in the client. */
 export const QUESTIONS = {
@@ -251,6 +254,7 @@ export const QUESTIONS = {
   forwards: "GET /v1/forwards",
   router: "GET /v1/router",
   ddns: "GET /v1/ddns",
+  doctor: "GET /v1/doctor",
   updateDdns: "POST /v1/ddns",
   issue: "POST /v1/issue",
   revoke: "POST /v1/revoke",

@@ -37,6 +37,7 @@ export function createAdminServer(options: { path: string; actions: AdminActions
     [QUESTIONS.forwards, () => actions.forwards()],
     [QUESTIONS.router, () => actions.router()],
     [QUESTIONS.ddns, () => actions.ddns()],
+    [QUESTIONS.doctor, () => actions.doctor()],
     [QUESTIONS.updateDdns, () => actions.updateDdns()],
     [QUESTIONS.testNotify, () => actions.testNotify()],
     [QUESTIONS.disable, (body) => actions.disable({ name: textIn(body, "name") })],

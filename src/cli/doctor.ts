@@ -9,7 +9,7 @@ import { loadConfig, type LoadedConfig } from "../config/load.ts";
 import { isGatehouseError } from "../core/errors.ts";
 import type { Finding, Report, Severity } from "../doctor/finding.ts";
 import { lookAtEverything, unreadable } from "../doctor/look.ts";
-import type { Running, Surroundings } from "../doctor/running.ts";
+import { askRunning, type Surroundings } from "../doctor/running.ts";
 import { EXIT } from "./exit-codes.ts";
 import { harmless, paint, printJson, type Style, type Terminal } from "./terminal.ts";
 
@@ -97,15 +97,7 @@ async function ask(
   isNew: boolean,
 ): Promise<Pick<Surroundings, "running" | "notRunning">> {
   try {
-    const admin = await client();
-    const [status, certificates, router, ddns] = await Promise.all([
-      admin.status(),
-      admin.certificates(),
-      admin.router(),
-      admin.ddns(),
-    ]);
-    const running: Running = { listeners: status.listeners, certificates, router: router.report, ddns };
-    return { running, notRunning: undefined };
+    return { running: await askRunning(await client()), notRunning: undefined };
   } catch (error) {
     if (!isGatehouseError(error)) throw error;
     const isNone = error.code === "GATEHOUSE_NOT_RUNNING";

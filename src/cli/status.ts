@@ -3,7 +3,7 @@
  * Owns: their words, their JSON and their exit codes.
  * Never: decides what healthy means; the running Gatehouse does.
  */
-import type { AdminClient, StatusReport } from "../admin/client.ts";
+import type { AdminClient, DoctorLook, StatusReport } from "../admin/client.ts";
 import { isGatehouseError } from "../core/errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { span } from "./span.ts";
@@ -11,11 +11,15 @@ import { table } from "./table.ts";
 import { harmless, isoTime, paint, printJson, type Terminal } from "./terminal.ts";
 
 export async function showStatus(client: AdminClient, json: boolean, terminal: Terminal): Promise<number> {
-  const report = await client.status();
-  if (json) printJson(terminal, asJson(report));
-  else terminal.out.write(asText(report, terminal));
+  const [report, { last }] = await Promise.all([client.status(), lookOf(client)]);
+  if (json) printJson(terminal, { ...asJson(report), doctor: last === undefined ? null : doctorJson(last) });
+  else terminal.out.write(asText(report, last, terminal));
   return EXIT.ok;
 }
+
+/** One that began before an upgrade does not know the question; the rest is worth showing. */
+const lookOf = (client: AdminClient): Promise<{ last: DoctorLook | undefined }> =>
+  client.doctor().catch(() => ({ last: undefined }));
 
 /** For HEALTHCHECK and scripts: 0 or 1 and nothing else, so "nobody answers" is 1 as well. */
 export async function showHealth(
@@ -63,7 +67,13 @@ function asJson(report: StatusReport): Record<string, unknown> {
   };
 }
 
-function asText(report: StatusReport, { out }: Terminal): string {
+const doctorJson = ({ at, findings, ...rest }: DoctorLook): Record<string, unknown> => ({
+  at: isoTime(at),
+  ...rest,
+  findings: findings.map(({ subject, next, ...one }) => ({ ...one, subject: subject ?? null, next: next ?? null })),
+});
+
+function asText(report: StatusReport, doctor: DoctorLook | undefined, { out }: Terminal): string {
   const now = Date.now();
   const counts = Object.entries(report.certificates).filter(([, count]) => count > 0);
   const facts: [string, string][] = [
@@ -78,6 +88,9 @@ function asText(report: StatusReport, { out }: Terminal): string {
     ...report.workers.map((worker, at): [string, string] => [at === 0 ? "Workers" : "", workerText(worker, now)]),
     ["Certificates", counts.map(([state, count]) => `${count} ${state}`).join(", ") || "none"],
     ["Last reload", reloadText(report, now)],
+    ...(doctor === undefined
+      ? []
+      : [["Doctor", `${doctor.summary} (${span(now - doctor.at)} ago)`] satisfies [string, string]]),
   ];
   let text = facts.map(([name, value]) => `${name.padEnd(13)} ${harmless(value)}\n`).join("");
   const rows = report.sites.flatMap((site) =>

@@ -19,6 +19,25 @@ export interface Running {
   ddns: DdnsReport;
 }
 
+/** Who can be asked about a running Gatehouse. */
+export interface RunningSource {
+  status(): Promise<Pick<Running, "listeners">>;
+  certificates(): Promise<Running["certificates"]>;
+  router(): Promise<{ report: RouterReport }>;
+  ddns(): Promise<DdnsReport>;
+}
+
+/** Rejects as the source does. */
+export async function askRunning(source: RunningSource): Promise<Running> {
+  const [{ listeners }, certificates, { report: router }, ddns] = await Promise.all([
+    source.status(),
+    source.certificates(),
+    source.router(),
+    source.ddns(),
+  ]);
+  return { listeners, certificates, router, ddns };
+}
+
 /** Asked again while the doctor looks: what has changed since is what a look did. */
 export type AskVisitors = () => Promise<VisitorsReport>;
 

@@ -8,6 +8,9 @@ import { type CheckName, note, reportOf, type Severity, underCheck } from "../..
 import { type CaaSeen, judgeCaa } from "../../src/doctor/caa.ts";
 import { judgeClients, lookAtClients } from "../../src/doctor/clients.ts";
 import type { VisitorsReport } from "../../src/core/visitors.ts";
+import { GatehouseError } from "../../src/core/errors.ts";
+import { lookFromOutside } from "../../src/doctor/outside.ts";
+import { proxyConfig } from "../support/proxy-lane.ts";
 import { lookAtDynamicDns } from "../../src/doctor/dynamic-dns.ts";
 import type { CaaRecord } from "../../src/dns/caa.ts";
 import { type DdnsNameReport, type DdnsReport, NO_DDNS } from "../../src/network/ddns-report.ts";
@@ -290,6 +293,34 @@ test("without a prober it is no riddle when visitors were seen, and no verdict w
   assert.equal(await look(visitors(0, [ROUTER, 99])), "CLIENTS_NOT_YET");
   assert.equal(await look(undefined), "CLIENTS_NOT_SEEN");
 });
+
+const rehearsals: [what: string, rehearse: () => Promise<{ name: string }>, code: string][] = [
+  ["was satisfied", () => Promise.resolve({ name: "ha.example.org" }), "OUTSIDE_PROVED ok"],
+  [
+    "could not check the name",
+    () =>
+      Promise.reject(new GatehouseError("GATEHOUSE_ACME_CHALLENGE_FAILED", { message: "No.", hint: "Forward 80." })),
+    "OUTSIDE_NOT_PROVED error",
+  ],
+  [
+    "is none",
+    () => Promise.reject(new GatehouseError("GATEHOUSE_ACME_REFUSED", { message: "No staging is known." })),
+    "OUTSIDE_NOT_REHEARSED unknown",
+  ],
+];
+
+for (const [what, rehearse, code] of rehearsals) {
+  test(`a CA's staging that ${what}: ${code}`, async () => {
+    const config = proxyConfig([]);
+    const { signal } = new AbortController();
+    const nothing = { ownAddress: undefined, publicAddress: undefined, running: undefined };
+    const [found, ...rest] = await lookFromOutside({ config, ...nothing, rehearse, signal });
+    assert.equal(`${found?.code} ${found?.severity}`, code);
+    assert.equal(rest.length, 0);
+    const [untried] = await lookFromOutside({ config, ...nothing, rehearse: undefined, signal });
+    assert.equal(untried?.code, "OUTSIDE_NOT_TRIED");
+  });
+}
 
 test("split DNS is written for five programs, wildcards where the program can say them", () => {
   const texts = splitDns(["ha.example.org", "*.lab.example.org"], "192.168.0.50");

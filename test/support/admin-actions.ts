@@ -154,6 +154,7 @@ export function adminActions(special: Partial<AdminActions> = {}): AdminActions 
       }),
     ddns: () => Promise.resolve(NO_DDNS),
     updateDdns: () => Promise.resolve(NO_DDNS),
+    doctor: () => Promise.resolve({ last: undefined }),
     issue: nobody,
     revoke: nobody,
     disable: nobody,
