@@ -48,7 +48,7 @@ test("ls --json has a number for its shape, ISO times and seconds", async (t) =>
   assert.equal(format, 1);
   const [pending, , valid] = certificates;
   const shape = ["name", "state", "issuer", "notBefore", "notAfter", "nextTry", "secondsLeft", "secondsToRenewal"];
-  const later = ["profile", "renewAt", "lastFailure", "isRevoked", "isDisabled"];
+  const later = ["profile", "renewAt", "lastFailure", "isRevoked", "isDisabled", "hasOwnFiles"];
   for (const one of certificates)
     assert.deepEqual(Object.keys(one), [...shape, "lastError", "consecutiveFailures", ...later]);
   assert.equal(pending?.["notAfter"], null);
