@@ -3,6 +3,7 @@
  * Owns: the worker's end of the channel: putting the parts of a configuration together, and asking for what it lacks.
  * Never: decides to live or to end: signals are ignored, the primary says when; a primary that is gone takes it along.
  */
+import cluster from "node:cluster";
 import { addVisitors } from "../core/visitors.ts";
 import type { Config, SiteConfig } from "../config/model.ts";
 import { GatehouseError } from "../core/errors.ts";
@@ -26,6 +27,8 @@ const NOT_OURS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
 export function workForPrimary(tools: WorkerTools): void {
   for (const signal of NOT_OURS) process.on(signal, () => {});
   process.once("disconnect", () => process.exit(0));
+  // Told to go and left by the primary in one moment: node:cluster closes the channel a second time, and Node throws that.
+  cluster.worker?.on("error", () => process.exit(0));
 
   let beginning: Beginning | undefined;
   let serving: Serving | undefined;
