@@ -254,10 +254,14 @@ async function attack(t: TestContext, siege: Siege, lane: Lane, row: Row): Promi
   const { gatehouse } = siege;
   const isTls = lane === "tls" || lane === "compat";
   const port = lane === "plain" ? gatehouse.httpPort : gatehouse.httpsPort;
-  const attacker = await knock(t, { port, isTls });
-  if (lane === "compat") {
+  let attacker = await knock(t, { port, isTls });
+  for (let tries = lane === "compat" ? 20 : 0; tries > 0 && !attacker.received().endsWith("ok"); tries--) {
+    assert.ok(tries > 1, "never in node:http's hands");
+    // On a busy machine a handshake may be over its time: that is not the attack.
+    if (attacker.isClosed()) attacker = await knock(t, { port, isTls });
     attacker.send(`GET /ok HTTP/1.0\r\nHost: ${NAME}\r\nConnection: keep-alive\r\n\r\n`);
-    await eventually("in node:http's hands", () => attacker.received().endsWith("ok"), CUT_WITHIN);
+    const mine = attacker;
+    await eventually("an answer or an end", () => mine.received().endsWith("ok") || mine.isClosed(), CUT_WITHIN);
   }
   if (row.isDeaf === true) attacker.socket.pause();
   const begun = attacker.received().length;

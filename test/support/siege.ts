@@ -46,8 +46,15 @@ export async function startSiege(t: TestContext, rest: string): Promise<Siege> {
   await eventually("somebody was served", () => visits.length >= 5, 30_000);
 
   const scrape = async (): Promise<string> => {
-    const answer = await fetch(`http://127.0.0.1:${gatehouse.metricsPort}/metrics`);
-    return answer.text();
+    for (let tries = 0; ; tries++) {
+      try {
+        const answer = await fetch(`http://127.0.0.1:${gatehouse.metricsPort}/metrics`);
+        return await answer.text();
+      } catch (error) {
+        // A kept connection may end while the question is on its way; this is no test of that.
+        if (tries >= 5) throw error;
+      }
+    }
   };
   const metric: Siege["metric"] = async (name, labels = {}) => {
     const wanted = Object.entries(labels).map(([label, text]) => `${label}="${text}"`);
