@@ -3,7 +3,7 @@
  * Owns: the terms that are the same for all of them: certificate, target, core, log file.
  * Never: prefers one.
  */
-import { createConnection, createServer } from "node:net";
+import { createConnection } from "node:net";
 import { runProgram } from "../../test/support/programs.ts";
 import type { Started } from "../processes.ts";
 
@@ -45,15 +45,7 @@ export interface Rival {
 const READY_WITHIN_MS = 60_000;
 const LOOK_EVERY_MS = 20;
 
-/** A port nobody listens on now. Programs that cannot say which port the kernel gave them need one. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  if (address === null || typeof address === "string") throw new Error("the kernel gave no port");
-  return address.port;
-}
+export { freePort } from "../../test/support/ports.ts";
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -3,18 +3,10 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { type AddressInfo, connect, createServer } from "node:net";
+import { connect } from "node:net";
 import type { TestContext } from "node:test";
 
-/** A port that nothing has at this moment. */
-export async function freePort(host = "127.0.0.1"): Promise<number> {
-  const server = createServer().listen(0, host);
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
+export { freePort } from "./ports.ts";
 
 /** Resolves when something accepts on the port; rejects with what the program said when it ends before. */
 export async function startDaemon(

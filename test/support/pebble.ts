@@ -6,11 +6,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { get, request } from "node:https";
-import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { makeCa } from "./certificates.ts";
+import { freePorts } from "./ports.ts";
 import { needs } from "./programs.ts";
 
 /** For node:test's `skip`. */
@@ -256,22 +256,4 @@ function fetchText(url: string, ca: string): Promise<string> {
     });
     asked.on("error", reject);
   });
-}
-
-/** Held together while they are chosen, so that they differ. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-      return server;
-    }),
-  );
-  return Promise.all(
-    servers.map(async (server) => {
-      const address = server.address();
-      await new Promise((resolve) => server.close(resolve));
-      return typeof address === "object" && address !== null ? address.port : 0;
-    }),
-  );
 }

@@ -3,7 +3,7 @@
  */
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
-import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import type { AddressInfo } from "node:net";
 import type { TestContext } from "node:test";
 
 export async function startTarget(
@@ -20,16 +20,7 @@ export async function startTarget(
   return { port: (server.address() as AddressInfo).port, server };
 }
 
-/** A port that was free a moment ago: for programs that must be told one. */
-export async function freePort(): Promise<number> {
-  const server = createTcpServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
+export { freePort } from "./ports.ts";
 
 /** Writes `total` bytes with backpressure; stops when the client leaves. */
 export function sendBytes(res: ServerResponse, total: number, chunk = Buffer.alloc(65_536, "x")): void {
