@@ -5,9 +5,9 @@
  * Never: knows what is spoken inside.
  *
  * The ClientHello is read here before OpenSSL sees it, and the socket is made with everything decided. Node's own order is
- * a tls.Server with callbacks for name and protocol; it lost three ways. Both callbacks and the server around them were a
- * seventh of a handshake's cost beyond OpenSSL's. A socket that is given its first bytes keeps a buffer of their size, and
- * one that reads them itself one of 64 KiB. And for acme-tls/1 under TLS 1.2 the protocol came too late for the certificate.
+ * a tls.Server with callbacks for name and protocol; it lost twice. A socket that is given its first bytes keeps a buffer of
+ * their size, and one that reads them itself one of 64 KiB for as long as it stays. And for acme-tls/1 under TLS 1.2 the
+ * protocol came too late for the certificate. A handshake costs the same either way.
  */
 import type { Socket } from "node:net";
 import { type SecureContext, TLSSocket } from "node:tls";
