@@ -14,6 +14,7 @@ import { eventually, startFront } from "../support/front-home.ts";
 import { type Pebble, needsPebble, startPebble } from "../support/pebble.ts";
 import { needs, runProgram } from "../support/programs.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
+import { closeOf } from "../support/closing.ts";
 
 interface Port443 {
   home: Home;
@@ -62,7 +63,7 @@ async function shake(port: number, servername: string, ALPNProtocols: string[], 
   socket.on("error", () => {});
   let received = 0;
   socket.on("data", (chunk: Buffer) => (received += chunk.length));
-  await once(socket, "close");
+  await closeOf(socket);
   return { leaf, protocol, received };
 }
 

@@ -14,6 +14,7 @@ import { GatehouseError, isGatehouseError } from "../../src/core/errors.ts";
 import { adminActions } from "../support/admin-actions.ts";
 import { temporaryFolder } from "../support/gatehouse.ts";
 import { keptLog } from "../support/log-lines.ts";
+import { closeOf } from "../support/closing.ts";
 
 function server(t: TestContext, path: string, special: Parameters<typeof adminActions>[0] = {}): AdminServer {
   const made = createAdminServer({ path, actions: adminActions(special), log: keptLog().log });
@@ -166,7 +167,7 @@ test("strange questions are refused without harm", async (t) => {
     socket.on("error", () => {});
     socket.on("data", (chunk: Buffer) => (answer += chunk.toString()));
     socket.write(bytes);
-    await once(socket, "close");
+    await closeOf(socket);
     assert.match(answer, expected, JSON.stringify(bytes.slice(0, 40)));
   }
   assert.equal((await createAdminClient(path).health()).ok, true);

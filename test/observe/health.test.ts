@@ -18,6 +18,7 @@ import { isOwnHost } from "../../src/observe/own-host.ts";
 import { exchangeRecord } from "../support/exchanges.ts";
 import { temporaryFolder } from "../support/gatehouse.ts";
 import { needs } from "../support/programs.ts";
+import { closeOf } from "../support/closing.ts";
 
 const READY: Readiness = { isListening: true, isConfigured: true, isDraining: false };
 
@@ -124,7 +125,7 @@ test("garbage and half requests are cut off, and the next one is answered", asyn
     socket.on("error", () => {});
     socket.resume();
     socket.write(bytes);
-    await once(socket, "close");
+    await closeOf(socket);
   }
   assert.equal((await ask(port, "/healthz")).status, 200);
 });

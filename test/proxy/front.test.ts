@@ -17,6 +17,7 @@ import { eventually, type FrontHome, startFront, type FrontHomeOptions } from ".
 import { needs, runProgram } from "../support/programs.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 import { sendBytes, startTarget } from "../support/target.ts";
+import { closeOf } from "../support/closing.ts";
 
 async function homeWith(t: TestContext, options: FrontHomeOptions = {}, body = "inside"): Promise<FrontHome> {
   const { port } = await startTarget(t, (req, res) => {
@@ -262,7 +263,7 @@ test("what is no TLS on the TLS port is cut and counted; a dripped ClientHello i
     for (const ending of ["end", "resetAndDestroy", "wait"] as const) {
       const socket = connectTcp(home.httpsPort, "127.0.0.1");
       socket.on("error", () => {});
-      const closed = once(socket, "close").catch(() => {});
+      const closed = closeOf(socket);
       let received = "";
       socket.on("data", (chunk: Buffer) => (received += chunk.toString("latin1")));
       // On a busy machine the front's deadline can be over before this side has looked.
@@ -281,7 +282,7 @@ test("what is no TLS on the TLS port is cut and counted; a dripped ClientHello i
   drip.write(Buffer.from([0x16, 3, 1, 2, 0]));
   const timer = setInterval(() => drip.write("x"), 20);
   t.after(() => clearInterval(timer));
-  await Promise.all([once(drip, "close"), once(silent, "close")]);
+  await Promise.all([closeOf(drip), closeOf(silent)]);
   clearInterval(timer);
   assert.ok(performance.now() - since < 30_000, "dripping kept it open");
   await settled(home);

@@ -11,6 +11,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
 import { WebSocket } from "ws";
 import { abortDownloadsH1, abortDownloadsH2, abortUpgrades } from "../support/abort-storm.ts";
+import { closeOf } from "../support/closing.ts";
 
 export interface Place {
   httpsPort: number;
@@ -241,7 +242,7 @@ async function garbage(place: Place): Promise<void> {
       Math.random() < 0.5 ? "GET / HTTP/1.1\r\nHost: unknown.test\r\nX:\0\r\n\r\n" : Buffer.alloc(300, 0x16),
     );
     socket.resume();
-    await Promise.race([once(socket, "close"), wait(500)]);
+    await Promise.race([closeOf(socket), wait(500)]);
     socket.destroy();
   }
 }
