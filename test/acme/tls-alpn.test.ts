@@ -10,7 +10,8 @@ import { type AlpnChallenges, createAlpnChallenges, serverNameOf } from "../../s
 import { createHttpSolver } from "../../src/acme/solver.ts";
 import { systemClock } from "../../src/core/time.ts";
 import { type Home, makeHome, noSignal } from "../support/acme-home.ts";
-import { eventually, startFront } from "../support/front-home.ts";
+import { eventually } from "../support/eventually.ts";
+import { startFront } from "../support/front-home.ts";
 import { type Pebble, needsPebble, startPebble } from "../support/pebble.ts";
 import { needs, runProgram } from "../support/programs.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";

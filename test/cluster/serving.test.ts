@@ -21,7 +21,7 @@ import { createServing } from "../../src/serving.ts";
 import type { CertificateBundle } from "../../src/storage/bundles.ts";
 import { createFallback } from "../../src/tls/fallback.ts";
 import { makeCa, type TestCa } from "../support/certificates.ts";
-import { eventually } from "../support/front-home.ts";
+import { eventually } from "../support/eventually.ts";
 import { proxyConfig, siteConfig, targetConfig } from "../support/proxy-lane.ts";
 import { startTarget } from "../support/target.ts";
 

@@ -6,7 +6,8 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { test, type TestContext } from "node:test";
-import { eventually, startFront } from "../support/front-home.ts";
+import { eventually } from "../support/eventually.ts";
+import { startFront } from "../support/front-home.ts";
 import { FLAG, FRAME, RawH2, request } from "../support/h2-raw.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 

@@ -10,6 +10,7 @@ import { type Lab, startLab } from "../lab/lab.ts";
 import { LAN, OUTSIDE, WAN } from "../lab/plan.ts";
 import type { LabProgram } from "../lab/programs.ts";
 import { DUCK } from "../lab/services.ts";
+import { eventually } from "../support/eventually.ts";
 import type { Manner } from "./inside.ts";
 import type { Shown } from "./person.ts";
 
@@ -169,14 +170,12 @@ sites:
       assert.equal(code, 0, stderr);
     },
     async untilRouter(what, holds) {
-      const until = performance.now() + WITHIN_MS;
-      for (;;) {
-        const { out } = await type("router", "status", "--json");
-        const status = JSON.parse(out) as RouterStatus;
-        if (holds(status)) return;
-        assert.ok(performance.now() < until, `${what}: ${out}`);
-        await new Promise((resolve) => setTimeout(resolve, 200));
-      }
+      let out = "";
+      const look = async (): Promise<boolean> => {
+        ({ out } = await type("router", "status", "--json"));
+        return holds(JSON.parse(out) as RouterStatus);
+      };
+      await eventually(() => `${what}: ${out}`, look, { withinMs: WITHIN_MS, everyMs: 200 });
     },
   };
   return home;
@@ -190,11 +189,8 @@ export const trouble = ({ findings }: Report): string[] =>
 
 /** Mappings, certificates and records of a home that begins (again) are there after a while. */
 export async function untilWell(home: Home): Promise<Report> {
-  const until = performance.now() + WITHIN_MS;
-  for (;;) {
-    const report = await home.doctor();
-    if (report.ok) return report;
-    assert.ok(performance.now() < until, JSON.stringify(report, undefined, 1));
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  let report = await home.doctor();
+  const look = async (): Promise<boolean> => report.ok || (report = await home.doctor()).ok;
+  await eventually(() => JSON.stringify(report, undefined, 1), look, { withinMs: WITHIN_MS, everyMs: 100 });
+  return report;
 }

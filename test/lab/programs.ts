@@ -9,6 +9,8 @@ export interface LabProgram {
   pid: number;
   /** Standard output and error, the last 200 kB. */
   log(): string;
+  /** Resolves once that has been written. @throws after `withinMs`, or when it ends before */
+  wrote(pattern: RegExp, withinMs: number): Promise<void>;
   /** For programs that were started with `talk`. */
   say(message: object): void;
   hear(listener: (message: unknown) => void): void;
@@ -41,9 +43,32 @@ export function startProgram(
     const gone = new Promise<void>((done) => child.once("close", () => done()));
     let log = "";
     const listeners = new Set<(message: unknown) => void>();
+    const readers = new Set<() => void>();
     const handle: LabProgram = {
       pid: child.pid ?? 0,
       log: () => log,
+      wrote: (pattern, withinMs) =>
+        new Promise((done, failed) => {
+          const fail = (why: string): void => {
+            stopReading();
+            failed(new Error(`${program} ${why}: ${pattern}\n${log}`));
+          };
+          const late = setTimeout(() => fail(`did not write it within ${withinMs} ms`), withinMs);
+          const look = (): void => {
+            if (!pattern.test(log)) return;
+            stopReading();
+            done();
+          };
+          const stopReading = (): void => {
+            clearTimeout(late);
+            readers.delete(look);
+          };
+          readers.add(look);
+          look();
+          void gone.then(() => {
+            if (readers.has(look)) fail("ended before it wrote it");
+          });
+        }),
       say: (message) => void child.send(message),
       hear: (listener) => listeners.add(listener),
       async stop() {
@@ -62,6 +87,7 @@ export function startProgram(
     const note = (chunk: Buffer): void => {
       log = (log + chunk.toString()).slice(-MAX_LOG);
       if (ready?.test(log) === true) isReady();
+      for (const look of readers) look();
     };
     child.stdout?.on("data", note);
     child.stderr?.on("data", note);

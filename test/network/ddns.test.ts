@@ -13,7 +13,7 @@ import { type DdnsStates, openDdnsStates } from "../../src/network/ddns-state.ts
 import { createFileStorage } from "../../src/storage/files.ts";
 import { memoryLog, noSignal } from "../support/acme-home.ts";
 import { type Bind, needsBind, startBind } from "../support/bind.ts";
-import { eventually as eventuallyWithin } from "../support/eventually.ts";
+import { eventually } from "../support/eventually.ts";
 import { startFakeDyndns2 } from "../support/fake-dns-apis.ts";
 import { temporaryFolder } from "../support/gatehouse.ts";
 
@@ -86,9 +86,6 @@ async function startNet(t: TestContext): Promise<Net> {
     },
   };
 }
-
-/** A name server and a disk on a machine that has much else to do. */
-const eventually = (what: string, holds: () => boolean): Promise<void> => eventuallyWithin(what, holds, 30_000);
 
 const states = (ddns: Ddns): string[] => ddns.report().names.map(({ state }) => state);
 const leadsTo = (ddns: Ddns, address: string): boolean =>

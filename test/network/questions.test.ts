@@ -3,6 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
+import { once } from "node:events";
 import { describe, test, type TestContext } from "node:test";
 import { askGateway, natPmpWaits, pcpWaits } from "../../src/network/ask-gateway.ts";
 import { createNatPmp } from "../../src/network/nat-pmp.ts";
@@ -70,6 +71,30 @@ function natPmpGrant(question: Buffer, change: (answer: Buffer) => unknown = () 
   return answer;
 }
 
+const speakers: Record<string, (to: number) => RouterSpeaker> = {
+  PCP: (to) => createPcp({ ...gateway, port: to, secret, sendings: 2 }),
+  "NAT-PMP": (to) => createNatPmp({ ...gateway, port: to, sendings: 3 }),
+};
+const grants = { PCP: pcpGrant, "NAT-PMP": natPmpGrant } as Record<string, typeof pcpGrant>;
+
+// Not among the others, which run side by side: time stands still here.
+for (const [name, create] of Object.entries(speakers)) {
+  test(`${name}: one question when it is answered, however long one waits`, async (t) => {
+    const prompt = await peer(t, (question) => [(grants[name] ?? pcpGrant)(question)]);
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    await create(prompt.port).map(port, signal());
+    // What a forgotten timer would send goes out now, and arrives before the last word.
+    t.mock.timers.tick(60_000);
+    t.mock.timers.reset();
+    const isHeard = once(prompt.socket, "message");
+    const last = createSocket("udp4");
+    last.send(Buffer.alloc(60), prompt.port, gateway.gateway);
+    await isHeard;
+    last.close();
+    assert.equal(prompt.received.length, 2, "the last word is the second");
+  });
+}
+
 describe("asking by datagram", { concurrency: true }, () => {
   test("a MAP request is laid out as RFC 6887 says, and its nonce survives a restart", async (t) => {
     const router = await peer(t, (question) => [pcpGrant(question)]);
@@ -101,24 +126,14 @@ describe("asking by datagram", { concurrency: true }, () => {
     );
   });
 
-  const speakers: Record<string, (to: number) => RouterSpeaker> = {
-    PCP: (to) => createPcp({ ...gateway, port: to, secret, sendings: 2 }),
-    "NAT-PMP": (to) => createNatPmp({ ...gateway, port: to, sendings: 3 }),
-  };
-  const grants = { PCP: pcpGrant, "NAT-PMP": natPmpGrant } as Record<string, typeof pcpGrant>;
-
   for (const [name, create] of Object.entries(speakers)) {
     const grant = grants[name] ?? pcpGrant;
-    test(`${name}: one question when it is answered, and a lost answer costs one more`, async (t) => {
-      const prompt = await peer(t, (question) => [grant(question)]);
-      await create(prompt.port).map(port, signal());
+    test(`${name}: a lost answer costs one more question`, async (t) => {
       const lossy = await peer(t, (question, count) => (count === 1 ? [] : [grant(question)]));
       const at = performance.now();
       await create(lossy.port).map(port, signal());
       assert.ok(performance.now() - at >= 249, "asked again too soon");
-      // A moment for a retransmission that should not come.
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      assert.deepEqual([prompt.received.length, lossy.received.length], [1, 2]);
+      assert.equal(lossy.received.length, 2);
       assert.deepEqual(lossy.received[0], lossy.received[1], "the same question");
     });
 
@@ -133,9 +148,7 @@ describe("asking by datagram", { concurrency: true }, () => {
       const to = closed.port;
       closed.socket.close();
       t.mock.method(closed.socket, "close", () => closed.socket);
-      const at = performance.now();
-      await assert.rejects(create(to).state(signal()), { code: "GATEHOUSE_ROUTER_SILENT" });
-      assert.ok(performance.now() - at < 2_000);
+      await assert.rejects(create(to).state(signal()), { code: "GATEHOUSE_ROUTER_SILENT", message: /ECONNREFUSED/ });
     });
 
     test(`${name}: stopping ends the wait`, async (t) => {

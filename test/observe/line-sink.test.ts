@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { createLineSink, type LineSink } from "../../src/observe/line-sink.ts";
-import { eventually } from "../support/front-home.ts";
+import { eventually } from "../support/eventually.ts";
 
 function sinkIntoFile(t: TestContext): { sink: LineSink; text(): string } {
   const folder = mkdtempSync(join(tmpdir(), "gatehouse-line-sink-"));

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { setTimeout as wait } from "node:timers/promises";
 import { test, type TestContext } from "node:test";
 import type { LimitName } from "../../src/observe/limit-names.ts";
-import { eventually } from "../support/front-home.ts";
+import { eventually } from "../support/eventually.ts";
 import { assertServed, type Attacker, drip, knock, NAME, pour, type Siege, startSiege } from "../support/siege.ts";
 import { sendBytes, startTarget } from "../support/target.ts";
 

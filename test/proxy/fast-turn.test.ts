@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Turn } from "../../src/proxy/lanes/fast-turn.ts";
-import { eventually, startFront } from "../support/front-home.ts";
+import { eventually } from "../support/eventually.ts";
+import { startFront } from "../support/front-home.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 import { parseAnswers, rawClient } from "../support/raw-client.ts";
 import { startTarget } from "../support/target.ts";

@@ -8,7 +8,8 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectH2, 
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 import { WebSocketServer } from "ws";
-import { eventually, type FrontHome, startFront } from "../support/front-home.ts";
+import { eventually } from "../support/eventually.ts";
+import { type FrontHome, startFront } from "../support/front-home.ts";
 import { CODE, FLAG, FRAME, RawH2 } from "../support/h2-raw.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 import { freePort, startTarget } from "../support/target.ts";

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { LimitName } from "../../src/observe/limit-names.ts";
-import { eventually } from "../support/front-home.ts";
+import { eventually } from "../support/eventually.ts";
 import { limitsConfig, proxyConfig, siteConfig, startLane, targetConfig } from "../support/proxy-lane.ts";
 import { ask, rawClient } from "../support/raw-client.ts";
 import { startRecordingTarget } from "../support/recording-target.ts";

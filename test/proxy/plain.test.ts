@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { test, type TestContext } from "node:test";
-import { eventually, type FrontHome, startFront, type FrontHomeOptions } from "../support/front-home.ts";
+import { eventually } from "../support/eventually.ts";
+import { type FrontHome, startFront, type FrontHomeOptions } from "../support/front-home.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 import { freePort } from "../support/target.ts";
 

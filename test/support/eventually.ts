@@ -3,10 +3,20 @@
  */
 import assert from "node:assert/strict";
 
-export async function eventually(what: string, holds: () => boolean, withinMs = 30_000): Promise<void> {
+/**
+ * @param options.everyMs  between two looks; more where a look starts a program
+ * @throws AssertionError with `what` when it does not hold in time
+ */
+export async function eventually(
+  what: string | (() => string),
+  holds: () => boolean | Promise<boolean>,
+  options: number | { withinMs?: number; everyMs?: number } = {},
+): Promise<void> {
+  const { withinMs = 30_000, everyMs = 1 } = typeof options === "number" ? { withinMs: options } : options;
   const until = performance.now() + withinMs;
-  while (!holds()) {
-    if (performance.now() > until) assert.fail(`not within ${withinMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 1));
+  while (!(await holds())) {
+    if (performance.now() > until)
+      assert.fail(`not within ${withinMs} ms: ${typeof what === "string" ? what : what()}`);
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }

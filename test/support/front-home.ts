@@ -108,12 +108,3 @@ export async function startFront(
     reload: (next) => (rules = createRules(proxyConfig(next))),
   };
 }
-
-/** Waits for something that is about to become true, at most `withinMs`; the condition is looked at, never slept for. */
-export async function eventually(what: string, holds: () => boolean, withinMs = 30_000): Promise<void> {
-  const until = performance.now() + withinMs;
-  while (!holds()) {
-    if (performance.now() > until) throw new Error(`never happened: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

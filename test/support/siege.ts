@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import type { TestContext } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
-import { eventually } from "./front-home.ts";
+import { eventually } from "./eventually.ts";
 import { configText, type RunningGatehouse, startGatehouse, temporaryFolder } from "./gatehouse.ts";
 import type { Visits } from "./visitor.ts";
 
