@@ -3,26 +3,18 @@
  */
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
-import { after, afterEach, before, describe, test } from "node:test";
-import { type GatehouseError, isGatehouseError, type ErrorCode } from "../../src/core/errors.ts";
+import { describe, test } from "node:test";
+import type { ErrorCode } from "../../src/core/errors.ts";
 import type { Storage } from "../../src/storage/contract.ts";
-import { type Home, makeHome, noSignal } from "../support/acme-home.ts";
-import { type Endpoint, type Fault, type FaultProxy, startFaultProxy } from "../support/fault-proxy.ts";
-import { type Pebble, startPebble, needsPebble as skip } from "../support/pebble.ts";
+import { type Home, noSignal } from "../support/acme-home.ts";
+import { failureOf } from "../support/failure.ts";
+import type { Endpoint, Fault, FaultProxy } from "../support/fault-proxy.ts";
+import { withFaultyCa } from "../support/faulty-ca.ts";
+import { type Pebble, needsPebble as skip } from "../support/pebble.ts";
 
 /** Only where the CA is silent: on a busy machine a good answer can take seconds. */
 const impatientWhere = (fault: Fault) =>
   fault === "stall" || fault === "stall-in-body" ? { wire: { requestDeadlineMs: 4_000 } } : {};
-
-async function failureOf(work: Promise<unknown>): Promise<GatehouseError> {
-  try {
-    await work;
-  } catch (error) {
-    if (isGatehouseError(error)) return error;
-    throw error;
-  }
-  throw new Error("it did not fail");
-}
 
 describe("on a bad road", { skip, timeout: 300_000 }, () => {
   let home: Home;
@@ -31,22 +23,7 @@ describe("on a bad road", { skip, timeout: 300_000 }, () => {
   let names = 0;
   const newName = (): string => `n${++names}.example.org`;
 
-  before(async () => {
-    home = await makeHome();
-    pebble = await startPebble(undefined, { httpPort: home.httpPort });
-    proxy = await startFaultProxy(pebble);
-    await home.issuer(proxy).issue("account.example.org", "first", noSignal());
-  });
-  after(async () => {
-    await proxy?.stop();
-    await pebble?.stop();
-    await home?.stop();
-  });
-  afterEach(async () => {
-    proxy.clear();
-    await home.reborn();
-    await home.forgetLedgers();
-  });
+  withFaultyCa((made) => ({ home, pebble, proxy } = made));
 
   const problem = (status: number, type: string, headers: Record<string, string> = {}): Fault => ({
     answer: {

@@ -3,28 +3,21 @@
  * The road itself is in faults.test.ts.
  */
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { createAcmeAccount } from "../../src/acme/account.ts";
 import { explainChallenge } from "../../src/acme/explain-challenge.ts";
 import { readProblem } from "../../src/acme/problem.ts";
 import type { AcmeIssuer, IssuerOptions } from "../../src/acme/issue.ts";
-import { GatehouseError, isGatehouseError } from "../../src/core/errors.ts";
+import { GatehouseError } from "../../src/core/errors.ts";
 import { systemClock } from "../../src/core/time.ts";
-import { type Home, makeHome, memoryLog, noSignal } from "../support/acme-home.ts";
-import { type Fault, type FaultProxy, startFaultProxy } from "../support/fault-proxy.ts";
-import { needsPebble as skip, type Pebble, startPebble } from "../support/pebble.ts";
+import { type Home, memoryLog, noSignal } from "../support/acme-home.ts";
+import { failureOf } from "../support/failure.ts";
+import type { Fault, FaultProxy } from "../support/fault-proxy.ts";
+import { withFaultyCa } from "../support/faulty-ca.ts";
+import { needsPebble as skip, type Pebble } from "../support/pebble.ts";
 
 /** A poll that cannot end is one of a second. */
 const impatient: Partial<IssuerOptions> = { wire: { pollDeadlineMs: 1_000 } };
-
-async function failureOf(work: Promise<unknown>): Promise<GatehouseError> {
-  const error = await work.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  assert.ok(isGatehouseError(error), `it should have failed in words: ${String(error)}`);
-  return error;
-}
 
 describe("at a CA behind a front that changes its answers", { skip, timeout: 300_000 }, () => {
   let home: Home;
@@ -33,22 +26,7 @@ describe("at a CA behind a front that changes its answers", { skip, timeout: 300
   let names = 0;
   const newName = (): string => `o${++names}.example.org`;
 
-  before(async () => {
-    home = await makeHome();
-    pebble = await startPebble(undefined, { httpPort: home.httpPort });
-    proxy = await startFaultProxy(pebble);
-    await home.issuer(proxy).issue("account.example.org", "first", noSignal());
-  });
-  after(async () => {
-    await proxy?.stop();
-    await pebble?.stop();
-    await home?.stop();
-  });
-  afterEach(async () => {
-    proxy.clear();
-    await home.reborn();
-    await home.forgetLedgers();
-  });
+  withFaultyCa((made) => ({ home, pebble, proxy } = made));
 
   const inAuthorization = (status: string): Fault => ({
     rewrite: (body) => JSON.stringify({ ...(JSON.parse(body) as object), status }),

@@ -7,13 +7,13 @@ import { readFile, writeFile } from "node:fs/promises";
 import { request } from "node:https";
 import { join } from "node:path";
 import { test } from "node:test";
-import { connect } from "node:tls";
 import { WebSocket, WebSocketServer } from "ws";
 import { configText, startGatehouse, temporaryFolder } from "../support/gatehouse.ts";
 import { startPebble } from "../support/pebble.ts";
 import { needs } from "../support/programs.ts";
 import { openWebSocket } from "../support/websocket.ts";
 import { freePort, sendBytes, startTarget } from "../support/target.ts";
+import { certificateShown } from "../support/tls-client.ts";
 
 const NAME = "home.example.org";
 
@@ -24,13 +24,8 @@ function pebbleConfig(folder: string, httpPort: number, directoryUrl: string, re
   ).replace('http: "127.0.0.1:0"', `http: "127.0.0.1:${httpPort}"`);
 }
 
-async function servedSerial(port: number, rootPem: string): Promise<string> {
-  const socket = connect({ port, host: "127.0.0.1", servername: NAME, ca: rootPem });
-  await once(socket, "secureConnect");
-  const { serialNumber } = socket.getPeerCertificate();
-  socket.destroy();
-  return serialNumber;
-}
+const servedSerial = async (port: number, ca: string): Promise<string> =>
+  (await certificateShown({ port, servername: NAME, ca })).serialNumber;
 
 test(
   "from an empty folder to an answer that the CA's root vouches for, and a restart orders nothing",

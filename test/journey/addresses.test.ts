@@ -10,10 +10,10 @@ import { request } from "node:https";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { connect } from "node:tls";
 import { configText, startGatehouse, temporaryFolder } from "../support/gatehouse.ts";
 import { needsPebble, startPebble } from "../support/pebble.ts";
 import { freePort } from "../support/target.ts";
+import { certificateShown } from "../support/tls-client.ts";
 
 const WITHIN_MS = 60_000;
 const hasIpv6 = Object.values(networkInterfaces()).some(
@@ -32,13 +32,8 @@ async function visit(host: string, port: number, ca: string): Promise<{ status: 
   return { status: res.statusCode, names };
 }
 
-async function namesFor(port: number, servername: string, ca: string): Promise<string | undefined> {
-  const socket = connect({ host: "127.0.0.1", port, servername, ca });
-  await once(socket, "secureConnect");
-  const { subjectaltname } = socket.getPeerCertificate();
-  socket.destroy();
-  return subjectaltname;
-}
+const namesFor = async (port: number, servername: string, ca: string): Promise<string | undefined> =>
+  (await certificateShown({ port, servername, ca })).subjectaltname;
 
 test("an address gets its certificate and is served to clients without a name", { skip: needsPebble }, async (t) => {
   const folder = await temporaryFolder(t);

@@ -3,15 +3,14 @@
  * together? What served goes on serving, the trouble is named, and nothing is ordered that could not be kept.
  */
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { chmod, copyFile, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { connect } from "node:tls";
 import { configText, type RunningGatehouse, startGatehouse, temporaryFolder } from "../support/gatehouse.ts";
 import { needsPebble, startPebble } from "../support/pebble.ts";
 import { hasProgram, runProgram } from "../support/programs.ts";
 import { freePort } from "../support/target.ts";
+import { certificateShown } from "../support/tls-client.ts";
 
 const HOME = "home.example.org";
 const NAS = "nas.example.org";
@@ -21,13 +20,8 @@ const canMount =
   hasProgram("unshare") && (await runProgram("unshare", ["-rm", "true"], { withinMs: 10_000 })).code === 0;
 const needsMount = !canMount && "needs unshare(1) with user namespaces (Debian: util-linux)";
 
-async function servedSerial(port: number, servername: string): Promise<string> {
-  const socket = connect({ port, host: "127.0.0.1", servername, rejectUnauthorized: false });
-  await once(socket, "secureConnect");
-  const { serialNumber } = socket.getPeerCertificate();
-  socket.destroy();
-  return serialNumber;
-}
+const servedSerial = async (port: number, servername: string): Promise<string> =>
+  (await certificateShown({ port, servername })).serialNumber;
 
 async function withPebble(t: TestContext) {
   const folder = await temporaryFolder(t);

@@ -2,34 +2,20 @@
  * Several names in one certificate, and a rehearsal at the CA's staging, by the whole program and a real CA (Debian's pebble).
  */
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
-import { request } from "node:https";
 import { join } from "node:path";
 import { test } from "node:test";
-import { connect } from "node:tls";
 import { configText, startGatehouse, temporaryFolder } from "../support/gatehouse.ts";
 import { needsPebble, startPebble } from "../support/pebble.ts";
 import { freePort } from "../support/target.ts";
+import { certificateShown, statusOf } from "../support/tls-client.ts";
 
 const SITE = "home.example.org";
 const WITHIN_MS = 60_000;
 
 async function shown(port: number, servername: string, ca: string): Promise<{ serial: string; names: string }> {
-  const socket = connect({ port, host: "127.0.0.1", servername, ca });
-  await once(socket, "secureConnect");
-  const { serialNumber: serial, subjectaltname: names = "" } = socket.getPeerCertificate();
-  socket.destroy();
+  const { serialNumber: serial, subjectaltname: names = "" } = await certificateShown({ port, servername, ca });
   return { serial, names: names.split(", ").sort().join(" ") };
-}
-
-async function statusOf(port: number, name: string, ca: string): Promise<number | undefined> {
-  const asked = request({ port, host: "127.0.0.1", servername: name, headers: { host: name }, ca, agent: false });
-  asked.end();
-  const [res] = (await once(asked, "response")) as [import("node:http").IncomingMessage];
-  res.resume();
-  await once(res, "end");
-  return res.statusCode;
 }
 
 test(
@@ -54,7 +40,8 @@ sites: { ${SITE}: { to: demo, names: [${further.join(", ")}] } }
     const both = await shown(port, SITE, rootPem);
     assert.equal(both.names, `DNS:${SITE} DNS:www.example.org`);
     assert.deepEqual(await shown(port, "www.example.org", rootPem), both);
-    for (const name of [SITE, "www.example.org"]) assert.equal(await statusOf(port, name, rootPem), 200, name);
+    for (const name of [SITE, "www.example.org"])
+      assert.equal(await statusOf({ port, servername: name, ca: rootPem }), 200, name);
     assert.equal(pebble.orders(), 1);
 
     const change = async (...further: string[]): Promise<void> => {

@@ -6,23 +6,14 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { writeFile } from "node:fs/promises";
-import { request } from "node:https";
 import { join } from "node:path";
 import { test } from "node:test";
 import { configText, startGatehouse, temporaryFolder } from "../support/gatehouse.ts";
 import { needsPebble, startPebble } from "../support/pebble.ts";
 import { freePort } from "../support/target.ts";
+import { statusOf } from "../support/tls-client.ts";
 
 const WITHIN_MS = 60_000;
-
-async function statusOf(port: number, name: string, ca: string): Promise<number | undefined> {
-  const asked = request({ port, host: "127.0.0.1", servername: name, headers: { host: name }, ca, agent: false });
-  asked.end();
-  const [res] = (await once(asked, "response")) as [import("node:http").IncomingMessage];
-  res.resume();
-  await once(res, "end");
-  return res.statusCode;
-}
 
 test(
   "a name below a star is ordered when it is first asked for and the program allows it; a restart keeps it and orders nothing",
@@ -59,20 +50,20 @@ sites:
     const first = await startGatehouse(t, { folder, config });
     await first.line("certificate.issued", (line) => line["name"] === "fixed.example.org", WITHIN_MS);
     const rootPem = await pebble.rootPem();
-    const port = first.httpsPort;
+    const asks = (servername: string, { httpsPort: port } = first) => statusOf({ port, servername, ca: rootPem });
 
-    await assert.rejects(statusOf(port, "shop-1.example.org", rootPem), "the first handshake waited for a CA");
+    await assert.rejects(asks("shop-1.example.org"), "the first handshake waited for a CA");
     await first.line("on_demand.taken", (line) => line["name"] === "shop-1.example.org", WITHIN_MS);
     await first.line("certificate.issued", (line) => line["name"] === "shop-1.example.org", WITHIN_MS);
-    for (let round = 0; round < 4; round++) assert.equal(await statusOf(port, "shop-1.example.org", rootPem), 200);
+    for (let round = 0; round < 4; round++) assert.equal(await asks("shop-1.example.org"), 200);
 
-    for (let round = 0; round < 4; round++) await assert.rejects(statusOf(port, "scanner.example.org", rootPem));
+    for (let round = 0; round < 4; round++) await assert.rejects(asks("scanner.example.org"));
     await first.line("on_demand.refused", (line) => line["name"] === "scanner.example.org", WITHIN_MS);
     assert.equal(wanted.filter((name) => name === "scanner.example.org").length, 1);
 
-    await assert.rejects(statusOf(port, "shop-2.example.org", rootPem));
+    await assert.rejects(asks("shop-2.example.org"));
     await first.line("certificate.issued", (line) => line["name"] === "shop-2.example.org", WITHIN_MS);
-    await assert.rejects(statusOf(port, "shop-3.example.org", rootPem));
+    await assert.rejects(asks("shop-3.example.org"));
     const full = await first.line("on_demand.full", undefined, WITHIN_MS);
     assert.equal(full["limit"], "perHour: 2");
     assert.equal(pebble.orders(), 3);
@@ -85,7 +76,7 @@ sites:
     const second = await startGatehouse(t, { folder, config });
     // The certificate lies on the disk: this handshake waits for that and nothing else.
     for (const name of ["shop-1.example.org", "shop-2.example.org"]) {
-      assert.equal(await statusOf(second.httpsPort, name, rootPem), 200, name);
+      assert.equal(await asks(name, second), 200, name);
     }
     assert.equal(wanted.length, questions);
     assert.equal(pebble.orders(), 4);

@@ -3,27 +3,20 @@
  */
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
-import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { connect } from "node:tls";
 import { makeCa } from "../support/certificates.ts";
 import { configText, startGatehouse, temporaryFolder } from "../support/gatehouse.ts";
+import { certificateShown } from "../support/tls-client.ts";
 
 /** SHA-256 of what is shown, or why nothing is. */
-async function shown(port: number, servername: string): Promise<string> {
-  const socket = connect({ port, host: "127.0.0.1", servername, rejectUnauthorized: false });
-  try {
-    await once(socket, "secureConnect");
-    return socket.getPeerX509Certificate()?.fingerprint256 ?? "";
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? "";
-  } finally {
-    socket.destroy();
-  }
-}
+const shown = (port: number, servername: string): Promise<string> =>
+  certificateShown({ port, servername }).then(
+    ({ fingerprint256 }) => fingerprint256,
+    (error: NodeJS.ErrnoException) => error.code ?? "",
+  );
 
 for (const workers of [1, 2]) {
   test(`files are waited for, served, swapped and given up, with ${workers} process(es)`, async (t) => {

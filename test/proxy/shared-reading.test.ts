@@ -14,6 +14,7 @@ import { makeCa } from "../support/certificates.ts";
 import { startFront } from "../support/front-home.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 import { startTarget } from "../support/target.ts";
+import { secureClient } from "../support/tls-client.ts";
 
 /** Both ends of a TLS connection. */
 async function pair(t: TestContext): Promise<{ accepted: TLSSocket; client: TLSSocket }> {
@@ -129,15 +130,7 @@ for (const framing of ["length", "chunked"] as const) {
     const home = await startFront(t, [siteConfig("a.test", targetConfig(port))]);
     const upload = async (length: number): Promise<void> => {
       const body = randomBytes(length);
-      const client = connect({
-        host: "127.0.0.1",
-        port: home.httpsPort,
-        servername: "a.test",
-        ca: home.ca.caPem,
-        ALPNProtocols: ["http/1.1"],
-      });
-      t.after(() => client.destroy());
-      await once(client, "secureConnect");
+      const client = await secureClient(t, { port: home.httpsPort, servername: "a.test", ca: home.ca.caPem });
       let answer = "";
       client.on("data", (piece: Buffer) => (answer += piece.toString("latin1")));
       const field = framing === "length" ? `Content-Length: ${length}` : "Transfer-Encoding: chunked";

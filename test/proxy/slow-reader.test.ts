@@ -8,10 +8,10 @@ import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import { createServer, type AddressInfo } from "node:net";
 import { test, type TestContext } from "node:test";
-import { connect } from "node:tls";
 import { startFront } from "../support/front-home.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 import { startTarget } from "../support/target.ts";
+import { secureClient } from "../support/tls-client.ts";
 
 const BODY = randomBytes(50_000_000);
 /** What the client reads before it rests; no divisor of a TLS record or of a read from the target. */
@@ -75,15 +75,7 @@ for (const framing of ["length", "chunked", "close"] as const) {
   test(`50 MB (${framing}) reach a TLS client that reads in bursts unbroken`, async (t) => {
     const { port, stalled } = await target(t, framing);
     const home = await startFront(t, [siteConfig("a.test", targetConfig(port))]);
-    const client = connect({
-      host: "127.0.0.1",
-      port: home.httpsPort,
-      servername: "a.test",
-      ca: home.ca.caPem,
-      ALPNProtocols: ["http/1.1"],
-    });
-    t.after(() => client.destroy());
-    await once(client, "secureConnect");
+    const client = await secureClient(t, { port: home.httpsPort, servername: "a.test", ca: home.ca.caPem });
     client.pause();
     client.write("GET /big HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
     assert.ok((await stalled) < BODY.length, "the target waits while the client does not read");
