@@ -15,6 +15,7 @@ import { BodyBounds, bodyRefused } from "./body-bounds.ts";
 import type { Refusal } from "./check-request.ts";
 import { endWhenRead, relayAnswer, sendLocal, sendRaw, type UnreadBound } from "./compat-answer.ts";
 import type { Forwarding, ForwardRequest } from "./compat-forward.ts";
+import { CrumblessMessage } from "./compat-message.ts";
 import { watchUpload } from "./compat-upload.ts";
 
 export interface Serving {
@@ -36,6 +37,9 @@ export interface ServedExchange {
 
 /** Nothing is read or written by the target twice with these (RFC 9110 §9.2.2). */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "REPORT", "SEARCH"]);
+
+/** Bytes. A crumb that nobody wants costs what the others did: a quarter of what led to the refusal is read, no more. */
+const UNREAD_CRUMBS = 4_096;
 
 export function serveExchange(serving: Serving): ServedExchange {
   const { context, req, res, head, refusal } = serving;
@@ -66,6 +70,8 @@ export function serveExchange(serving: Serving): ServedExchange {
     if (req.complete || (head.body === "none" && refusal === undefined)) return true;
     return head.body === "length" && exchange.bytesIn >= head.contentLength;
   }
+  /** A body of a known length has no framing, however it comes. */
+  const isInCrumbs = (): boolean => head.body === "chunked" && req instanceof CrumblessMessage && req.isCrumbs();
   const unread: UnreadBound = {
     bytes: context.limits().unreadBody,
     onReached: () => context.limitReached("unread_body", head.peerAddress),
@@ -152,9 +158,9 @@ export function serveExchange(serving: Serving): ServedExchange {
       },
       onBody(bytes) {
         exchange.bytesIn += bytes;
-        // Node's parser keeps the framing to itself.
-        const limit = bounds.took(bytes, 0);
+        const limit = bounds.took(bytes, 0) ?? (isInCrumbs() ? "body_crumbs" : undefined);
         if (limit === undefined) return;
+        if (limit === "body_crumbs") unread.bytes = UNREAD_CRUMBS;
         context.limitReached(limit, head.peerAddress);
         fail(bodyRefused(limit), 413);
       },
