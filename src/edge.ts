@@ -17,7 +17,7 @@ import { createKeeping } from "./keeping/keeping.ts";
 import { createPorts } from "./keeping/ports.ts";
 import { createRouterKeeping } from "./keeping/router.ts";
 import { createWayIn } from "./keeping/way-in.ts";
-import type { Logger } from "./observe/log.ts";
+import { linesDropped, type Logger } from "./observe/log.ts";
 import { systemClock } from "./core/time.ts";
 import { createMetrics } from "./observe/metrics.ts";
 import { createNotifier } from "./observe/notify.ts";
@@ -50,7 +50,7 @@ const WORKER = fileURLToPath(import.meta.resolve(`./worker${import.meta.filename
 
 /** @throws GATEHOUSE_ALREADY_RUNNING, GATEHOUSE_PORT_*, GATEHOUSE_STORAGE_FAILED; nothing is left open then */
 export async function startEdge(first: Config, { log, version, load }: EdgeOptions): Promise<Edge> {
-  const metrics = createMetrics({ version });
+  const metrics = createMetrics({ version, linesDropped: () => linesDropped(log) });
   // Rooms that run beside the serving come here, in the order in which they should hear of a configuration.
   const ports = createPorts({ log, bundle: (name) => keeping.bundle(name) });
   metrics.watchPorts(() => ports.report());

@@ -5,7 +5,7 @@
  */
 import { workForPrimary } from "./cluster/worker.ts";
 import { sayLastWords } from "./observe/last-words.ts";
-import { createLog } from "./observe/log.ts";
+import { createLog, linesDropped } from "./observe/log.ts";
 import { createMetrics, type Metrics } from "./observe/metrics.ts";
 import { createServing } from "./serving.ts";
 
@@ -15,7 +15,7 @@ workForPrimary({
   createServing(first, { version, log: settings, ticketKeys, fallback }, keeper) {
     const log = createLog({ level: settings.level, pretty: settings.pretty, isShared: true });
     sayLastWords(log);
-    metrics = createMetrics({ version });
+    metrics = createMetrics({ version, linesDropped: () => linesDropped(log) });
     return createServing(first, { keeper, ticketKeys, fallback, log, metrics });
   },
   families: async () => (await metrics?.families()) ?? [],

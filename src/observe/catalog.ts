@@ -185,6 +185,11 @@ export const CATALOG = {
     labels: ["name"],
     workers: "first",
   },
+  gatehouse_log_lines_dropped_total: {
+    kind: "counter",
+    help: "Log lines that never reached their reader: it stalled, left, or had no room on its disk.",
+    labels: [],
+  },
   gatehouse_notify_messages_total: {
     kind: "counter",
     help: "Messages to people, by how they were sent and whether they arrived.",

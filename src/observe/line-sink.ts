@@ -13,6 +13,8 @@ import type { DestinationStream } from "pino";
 export interface LineSink extends DestinationStream {
   /** Calls back when everything given so far was written or given up; pino's `logger.flush` comes here. */
   flush(done: () => void): void;
+  /** Lines that nobody will read, since the start. */
+  dropped(): number;
 }
 
 /** UTF-16 units. What waits for a reader that stalls; past it lines are dropped, not requests. */
@@ -36,6 +38,8 @@ const isFull = (error: NodeJS.ErrnoException): boolean => error.code === "EAGAIN
 export function createLineSink(fd: number, { isShared } = { isShared: false }): LineSink {
   let waiting = "";
   let dropped = 0;
+  /** Of these, what the log has said itself. */
+  let told = 0;
   let isWriting = false;
   let timer: NodeJS.Timeout | undefined;
   let isGone = false;
@@ -77,25 +81,26 @@ export function createLineSink(fd: number, { isShared } = { isShared: false }): 
       }
       isWriting = false;
       if (error === null) noteDropped();
-      else failed(error);
+      else failed(error, bytes);
       if (waiting === "" || flushed.length > 0) start();
       else gather();
     });
   };
 
-  const failed = (error: NodeJS.ErrnoException): void => {
-    dropped++;
+  const failed = (error: NodeJS.ErrnoException, bytes: Buffer): void => {
+    dropped += linesIn(bytes);
     // A reader that left does not come back; a full disk may be tidied.
     if (error.code === "EPIPE" || error.code === "EBADF") {
       isGone = true;
+      dropped += linesIn(Buffer.from(waiting));
       waiting = "";
     }
   };
 
   const noteDropped = (): void => {
-    if (dropped === 0) return;
-    const count = dropped;
-    dropped = 0;
+    if (dropped === told) return;
+    const count = dropped - told;
+    told = dropped;
     waiting += `{"level":40,"time":${Date.now()},"event":"log.dropped","count":${count},"msg":"log lines were dropped"}\n`;
   };
 
@@ -105,8 +110,7 @@ export function createLineSink(fd: number, { isShared } = { isShared: false }): 
 
   return {
     write(line) {
-      if (isGone) return;
-      if (waiting.length > MAX_WAITING) {
+      if (isGone || waiting.length > MAX_WAITING) {
         dropped++;
         return;
       }
@@ -117,7 +121,15 @@ export function createLineSink(fd: number, { isShared } = { isShared: false }): 
       flushed.push(done);
       if (!isWriting) start();
     },
+    dropped: () => dropped,
   };
+}
+
+/** Only after a failure: what goes out is not read. */
+function linesIn(bytes: Buffer): number {
+  let count = 0;
+  for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) count++;
+  return count;
 }
 
 /** What fits into one untearable write and ends with a line; a line longer than that goes alone. */

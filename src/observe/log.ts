@@ -6,7 +6,7 @@
  * A line is an event with a fixed name and typed fields: log.info({ event: "cert.renewed", name }, "certificate renewed").
  * error = a person now, warn = a person soon, info = it happened, debug = for us.
  */
-import { pino, stdTimeFunctions, type Logger as PinoLogger } from "pino";
+import { pino, stdTimeFunctions, symbols, type Logger as PinoLogger } from "pino";
 import { createLineSink, type LineSink } from "./line-sink.ts";
 import { createPrettyStream } from "./pretty.ts";
 import { errorFields, redactFields, redactText } from "./redact.ts";
@@ -51,6 +51,11 @@ export function createLog(options: {
   return log;
 }
 
+/** Lines that never reached their reader, since the start: it stalled, left, or had no room on its disk. */
+export function linesDropped(log: Logger): number {
+  return (log as unknown as Record<symbol, LineSink>)[symbols.streamSym]?.dropped() ?? 0;
+}
+
 const isTerminal = (stream: NodeJS.WritableStream = process.stdout): boolean =>
   (stream as { isTTY?: boolean }).isTTY === true;
 
@@ -66,5 +71,6 @@ function guarded(stream: NodeJS.WritableStream): LineSink {
       if (stream.writable) stream.write("", () => done());
       else done();
     },
+    dropped: () => 0,
   };
 }

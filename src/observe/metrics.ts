@@ -84,7 +84,7 @@ const TLS_VERSIONS: ReadonlySet<string> = new Set(["TLSv1", "TLSv1.1", "TLSv1.2"
 /** Gauges whose names end like counters; promtool is right to refuse them, and the labelled ones say the same. */
 const MISNAMED = ["nodejs_active_resources_total", "nodejs_active_handles_total", "nodejs_active_requests_total"];
 
-export function createMetrics(options: { version: string; clock?: Clock }): Metrics {
+export function createMetrics(options: { version: string; clock?: Clock; linesDropped?: () => number }): Metrics {
   const clock = options.clock ?? systemClock;
   const registry = new Registry();
   const sites = createSiteTallies();
@@ -137,6 +137,8 @@ export function createMetrics(options: { version: string; clock?: Clock }): Metr
     [options.version, process.versions.node, process.versions.openssl],
     1,
   );
+  const { linesDropped = () => 0 } = options;
+  exposeFamily(registry, "gatehouse_log_lines_dropped_total", () => [{ labels: {}, value: linesDropped() }]);
   collectDefaultMetrics({ register: registry });
   for (const name of MISNAMED) registry.removeSingleMetric(name);
 

@@ -30,6 +30,7 @@ export function createPrettyStream(destination: LineSink): LineSink {
       else destination.write(pretty(harmless(fields)));
     },
     flush: (done) => destination.flush(done),
+    dropped: () => destination.dropped(),
   };
 }
 

@@ -2,12 +2,13 @@
  * Lines on their way to a descriptor: gathered for a moment, whole and in order, at once when somebody asks.
  */
 import assert from "node:assert/strict";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { createLineSink, type LineSink } from "../../src/observe/line-sink.ts";
 import { eventually } from "../support/eventually.ts";
+import { runProgram } from "../support/programs.ts";
 
 function sinkIntoFile(t: TestContext): { sink: LineSink; text(): string } {
   const folder = mkdtempSync(join(tmpdir(), "gatehouse-line-sink-"));
@@ -46,4 +47,51 @@ test("a flush does not wait for the moment, and covers what is written while it 
     assert.ok(text().endsWith(expected.slice(-lines.slice(50).join("").length)), `round ${round}`);
   }
   assert.equal(text(), expected);
+});
+
+/** Everything that lies in a pipe, without waiting for more. */
+function drained(fd: number): string {
+  const all: Buffer[] = [];
+  for (;;) {
+    const piece = Buffer.alloc(65_536);
+    try {
+      all.push(piece.subarray(0, readSync(fd, piece)));
+    } catch (error) {
+      assert.equal((error as NodeJS.ErrnoException).code, "EAGAIN");
+      return Buffer.concat(all).toString();
+    }
+  }
+}
+
+test("lines for a reader that stalls are written, or counted as dropped and told", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "gatehouse-line-sink-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const pipe = join(folder, "pipe");
+  assert.equal((await runProgram("mkfifo", [pipe])).code, 0);
+  const fd = openSync(pipe, constants.O_RDWR | constants.O_NONBLOCK);
+  t.after(() => closeSync(fd));
+  const sink = createLineSink(fd);
+  const line = `${"x".repeat(999)}\n`;
+  let written = 0;
+  while (sink.dropped() < 5) {
+    sink.write(line);
+    written++;
+    // A pipe holds 64 KB; what waits behind it is bounded.
+    if (written % 1_000 === 0) await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(written < 20_000, "what nobody reads is kept without a bound");
+  }
+  let text = "";
+  await eventually("it is told", () => (text += drained(fd)).includes('"event":"log.dropped"'));
+  const told = Number(/"event":"log\.dropped","count":(\d+)/.exec(text)?.[1]);
+  assert.equal(told, sink.dropped());
+  assert.equal(text.split("\n").filter((one) => one.startsWith("x")).length + told, written);
+});
+
+test("every line for a disk that is full counts as dropped", async (t) => {
+  const fd = openSync("/dev/full", "a");
+  t.after(() => closeSync(fd));
+  const sink = createLineSink(fd);
+  for (let count = 0; count < 300; count++) sink.write(`${count}\n`);
+  await flushed(sink);
+  assert.equal(sink.dropped(), 300);
 });

@@ -108,7 +108,9 @@ test("S31 a log that cannot be written stops nobody from being served", { timeou
   const { port } = await startTarget(t, (_, res) => res.end("ok"));
   const folder = await temporaryFolder(t);
   const configFile = join(folder, "gatehouse.yaml");
-  await writeFile(configFile, configText(folder, `sites: { ${NAME}: "127.0.0.1:${port}" }\n`));
+  const metrics = `127.0.0.1:${await freePort()}`;
+  const config = configText(folder, `sites: { ${NAME}: "127.0.0.1:${port}" }\n`);
+  await writeFile(configFile, config.replace(/^metrics:.*$/m, `metrics: { listen: "${metrics}" }`));
   const full = openSync("/dev/full", "w");
   const main = new URL("../../src/cli/main.ts", import.meta.url).pathname;
   const child = spawn(process.execPath, ["--disable-warning=DEP0060", main, "run", "--config", configFile], {
@@ -147,6 +149,11 @@ test("S31 a log that cannot be written stops nobody from being served", { timeou
   const before = await rss();
   for (let count = 0; count < 500; count++) await visit();
   assert.ok((await rss()) - before < MEMORY, "lines that nobody takes pile up");
+  const dropped = async (): Promise<number> =>
+    Number(
+      /^gatehouse_log_lines_dropped_total (\d+)$/m.exec(await (await fetch(`http://${metrics}/metrics`)).text())?.[1],
+    );
+  await eventually("each visit's line counts as dropped", async () => (await dropped()) >= 550, { everyMs: 50 });
   child.kill("SIGTERM");
   assert.deepEqual((await ended)[0], 0, "and it still ends in order");
 });
