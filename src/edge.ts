@@ -16,6 +16,7 @@ import { createHomeAddressKeeping } from "./keeping/home-address.ts";
 import { createKeeping } from "./keeping/keeping.ts";
 import { createPorts } from "./keeping/ports.ts";
 import { createRouterKeeping } from "./keeping/router.ts";
+import { createTidying } from "./keeping/tidying.ts";
 import { createWayIn } from "./keeping/way-in.ts";
 import { linesDropped, type Logger } from "./observe/log.ts";
 import { systemClock } from "./core/time.ts";
@@ -64,6 +65,7 @@ export async function startEdge(first: Config, { log, version, load }: EdgeOptio
     ddns.companion,
     createHomeAddressKeeping(log),
     checkups.companion,
+    createTidying(),
   ];
   const wayIn = createWayIn({ isOpening: router.isOpening, isNaming: ddns.isNaming, log });
   const keeping = await createKeeping(first, {

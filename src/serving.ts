@@ -36,7 +36,7 @@ export interface ServingOptions {
   metrics: Metrics;
 }
 
-/** Names whose certificate is read before they are served; of any more, when a client first asks for them. */
+/** Up to this many new names, their certificates are read before they are served; of more, when a client first asks for one. */
 const READ_AHEAD = 100;
 
 /** Nothing listens before the first `apply`, which should name the same configuration. */
@@ -150,9 +150,10 @@ export function createServing(first: Config, options: ServingOptions): Serving {
         ),
       );
       coming = nextNames;
-      // Addresses first: who comes to one names nobody, so nothing could be fetched for them later.
-      const fresh = [...nextNames].filter((name) => !names.has(name)).sort((a, b) => isIP(b) - isIP(a));
-      for (const name of fresh.slice(0, READ_AHEAD)) {
+      const fresh = [...nextNames].filter((name) => !names.has(name));
+      // Who comes to an address names nobody, so nothing could be fetched for it later.
+      const ahead = fresh.length <= READ_AHEAD ? fresh : fresh.filter((name) => isIP(name) !== 0);
+      for (const name of ahead) {
         const bundle = await keeper.bundle(name);
         // One that was issued while we asked is newer.
         if (bundle !== undefined && contexts.bundle(name) === undefined) setBundle(bundle);
@@ -183,7 +184,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
       for (const name of [...asking, ...lastAsking]) {
         if (asking.has(name) !== lastAsking.has(name)) contexts.renew(name);
       }
-      arrivals.expect(fresh.slice(READ_AHEAD));
+      if (ahead !== fresh) arrivals.expect(fresh.filter((name) => isIP(name) === 0));
       log.level = next.log.level;
       access = createAccessLog(log, { enabled: next.log.access });
       isLogged = next.log.access;

@@ -10,6 +10,7 @@ import { isLater } from "./later.ts";
 import { nearest } from "./nearest.ts";
 import { type DeclaredPorts, portsSchema } from "./ports.ts";
 import { configSchema, type Declared, type DeclaredSite, siteSchema } from "./schema.ts";
+import { createSiteShapes } from "./site-shapes.ts";
 
 /** A finding that does not know its line yet. */
 export interface Problem {
@@ -83,9 +84,16 @@ function judgeSites(raw: unknown, report: Report): Map<string, DeclaredSite | un
     report([{ code: "invalid_type", expected: "record", path: [], message: "" }], ["sites"]);
     return sites;
   }
+  const shapes = createSiteShapes();
   for (const [name, value] of Object.entries(raw)) {
+    const known = shapes.declared(value);
+    if (known !== undefined) {
+      sites.set(name, known);
+      continue;
+    }
     const result = siteSchema.safeParse(value);
-    if (!result.success) report(result.error.issues, ["sites", name]);
+    if (result.success) shapes.learn(value, result.data);
+    else report(result.error.issues, ["sites", name]);
     sites.set(name, result.data);
   }
   return sites;

@@ -54,7 +54,7 @@ export function createDdnsKeeping(options: {
         }
         facts = wanted;
         if (settings === undefined) return;
-        const storage = await createFileStorage(state);
+        const storage = await createFileStorage(state, { leftovers: "leave" });
         const names = settings.names.map(({ name }) => name);
         const states = await openDdnsStates(storage, names);
         ddns = startDdns({ settings, dns, states, routerAddress, log, metrics, clock: systemClock, alerts });

@@ -22,7 +22,7 @@ export function createHomeAddressKeeping(log: Logger): Companion {
   async function look(folder: string): Promise<void> {
     const home = await findGateway();
     if (home === undefined) return;
-    const storage = await createFileStorage(folder);
+    const storage = await createFileStorage(folder, { leftovers: "leave" });
     const known = readHomeAddress(await storage.read(HOME_ADDRESS_KEY));
     const next = movedTo(known, home.ownAddress, systemClock.now());
     if (next === known) return;

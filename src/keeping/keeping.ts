@@ -72,6 +72,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
   let isListening = false;
 
   const storage = await createFileStorage(first.state, {
+    leftovers: "leave",
     onWarning: (message, hint) => log.warn({ event: "storage.warning", hint }, message),
   });
   const stored = createBundleStore(storage, (name, generation, reason) =>

@@ -98,7 +98,7 @@ async function unasked() {
 
 /** @throws GATEHOUSE_STORAGE_FAILED */
 async function keptSecret(state: string): Promise<Buffer> {
-  const storage = await createFileStorage(state);
+  const storage = await createFileStorage(state, { leftovers: "leave" });
   const kept = await storage.read(SECRET_KEY);
   if (kept?.length === SECRET_BYTES) return kept;
   const made = randomBytes(SECRET_BYTES);

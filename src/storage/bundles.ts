@@ -99,11 +99,10 @@ export function createBundleStore(
       const folder = folderOf(name);
       for (let round = 1; ; round++) {
         const current = await currentOf(storage, folder);
-        const candidates = await candidatesOf(storage, folder, current);
         const damaged: { generation: string; reason: string }[] = [];
         let bundle: CertificateBundle | undefined;
         let failure: Error | undefined;
-        for (const generation of candidates) {
+        for await (const generation of candidatesOf(storage, folder, current)) {
           const reading = await readGeneration(storage, folder, generation, name);
           if ("bundle" in reading) {
             bundle = reading.bundle;
@@ -115,7 +114,7 @@ export function createBundleStore(
         const hasMoved = damaged.length > 0 && (await currentOf(storage, folder)) !== current;
         if (hasMoved && round < LOAD_ROUNDS) continue;
 
-        if (candidates.length > 0 && numberOf(current ?? "") === 0) {
+        if ((bundle !== undefined || damaged.length > 0) && numberOf(current ?? "") === 0) {
           onDamaged(name, CURRENT, current === undefined ? "it is missing" : "it names no generation");
         }
         for (const { generation, reason } of damaged) onDamaged(name, generation, reason);
@@ -206,10 +205,11 @@ async function generationsIn(storage: Storage, folder: string): Promise<string[]
  * `current` first. A generation newer than it was cut short before the switch, or whole and never announced: it comes
  * after, as one more to fall back to.
  */
-async function candidatesOf(storage: Storage, folder: string, current: string | undefined): Promise<string[]> {
-  const generations = await generationsIn(storage, folder);
-  if (current === undefined || !GENERATION.test(current)) return generations;
-  return [current, ...generations.filter((each) => each !== current)];
+async function* candidatesOf(storage: Storage, folder: string, current: string | undefined): AsyncGenerator<string> {
+  const isNamed = current !== undefined && GENERATION.test(current);
+  // Nearly always it is whole, and the folder need not be looked through.
+  if (isNamed) yield current;
+  for (const each of await generationsIn(storage, folder)) if (each !== current) yield each;
 }
 
 async function readGeneration(storage: Storage, folder: string, generation: string, name: string): Promise<Reading> {

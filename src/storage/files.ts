@@ -4,7 +4,6 @@
  * Never: knows what the bytes mean.
  */
 import { randomBytes } from "node:crypto";
-import type { Dirent } from "node:fs";
 import { type FileHandle, chmod, lstat, mkdir, open, readdir, rename, rmdir, stat, unlink } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { GatehouseError } from "../core/errors.ts";
@@ -13,13 +12,8 @@ import type { Storage } from "./contract.ts";
 import { diskCode, diskError } from "./disk-errors.ts";
 import { acquireFileLock } from "./file-lock.ts";
 import { MAX_KEY_PARTS, assertKey, isKeyPart } from "./key-grammar.ts";
-
-/** Dot names cannot be keys (key-grammar.ts), so nobody reads or lists these. */
-const TEMPORARY = ".tmp-";
-const LOCKS = ".locks";
-
-/** A write takes milliseconds; what is older than this was left by a crash and not by a second process at work. */
-const LEFTOVER_AFTER_MS = 600_000;
+import { LOCKS, sweepLeftovers, TEMPORARY } from "./leftovers.ts";
+import { walk } from "./walk.ts";
 
 /** The largest thing kept is a certificate chain (some KB). A file past this was not written by Gatehouse. */
 const MAX_BYTES = 16 * 1024 * 1024;
@@ -34,18 +28,20 @@ export interface FileStorageOptions {
   /** Something a person should know that stops nothing: too open modes, a lock that cannot be kept alive. */
   onWarning?: (message: string, hint: string) => void;
   clock?: Clock;
+  /** "leave": whoever opened the folder first looks after them (leftovers). Default: they are swept first. */
+  leftovers?: "sweep" | "leave";
 }
 
 /**
- * Make the folder, tighten it, sweep what a crash left.
+ * Make the folder, tighten it, sweep what a crash left (unless told to leave it).
  *
  * @throws GATEHOUSE_STORAGE_FAILED when the folder cannot be made or entered
  */
 export async function createFileStorage(folder: string, options: FileStorageOptions = {}): Promise<Storage> {
   const root = resolve(folder);
-  const { onWarning = () => {}, clock = systemClock } = options;
+  const { onWarning = () => {}, clock = systemClock, leftovers = "sweep" } = options;
   await openRoot(root, onWarning);
-  await sweep(root, clock.now());
+  if (leftovers === "sweep") await sweepLeftovers(root, { clock });
   const pathOf = (key: string): string => {
     assertKey(key);
     return join(root, key);
@@ -94,7 +90,11 @@ export async function createFileStorage(folder: string, options: FileStorageOpti
       const start = prefix === "" ? root : pathOf(prefix);
       const keys: string[] = [];
       try {
-        await walk(start, MAX_KEY_PARTS, isKeyPart, (path) => keys.push(relative(root, path).replaceAll("\\", "/")));
+        await walk(start, {
+          depth: MAX_KEY_PARTS,
+          isWanted: isKeyPart,
+          onFile: (path) => keys.push(relative(root, path).replaceAll("\\", "/")),
+        });
       } catch (error) {
         throw diskError("list", start, root, error);
       }
@@ -156,42 +156,6 @@ async function isShared(root: string, mode: number): Promise<boolean> {
     if (entry.isDirectory() && ((await lstat(join(root, entry.name))).mode & 0o077) !== 0) return true;
   }
   return false;
-}
-
-/** Best effort: a leftover does no harm but lie there, and an unwritable folder is told by `probe` and `write`. */
-async function sweep(root: string, now: number): Promise<void> {
-  const isOurs = (name: string) => isKeyPart(name) || name === LOCKS || name.startsWith(TEMPORARY);
-  const leftovers: string[] = [];
-  const note = (path: string, name: string) => {
-    if (name.startsWith(TEMPORARY)) leftovers.push(path);
-  };
-  await walk(root, MAX_KEY_PARTS + 1, isOurs, note).catch(() => {});
-  for (const path of leftovers) {
-    const found = await lstat(path).catch(() => undefined);
-    if (found !== undefined && now - found.mtimeMs > LEFTOVER_AFTER_MS) await unlink(path).catch(() => {});
-  }
-}
-
-async function walk(
-  folder: string,
-  depth: number,
-  isWanted: (name: string) => boolean,
-  onFile: (path: string, name: string) => void,
-): Promise<void> {
-  let entries: Dirent[];
-  try {
-    entries = await readdir(folder, { withFileTypes: true });
-  } catch (error) {
-    const code = diskCode(error);
-    if (code === "ENOENT" || code === "ENOTDIR") return; // gone meanwhile, or never there
-    throw error;
-  }
-  for (const entry of entries) {
-    if (!isWanted(entry.name)) continue;
-    const path = join(folder, entry.name);
-    if (entry.isFile()) onFile(path, entry.name);
-    else if (entry.isDirectory() && depth > 1) await walk(path, depth - 1, isWanted, onFile);
-  }
 }
 
 async function readWhole(path: string, onWarning: (message: string, hint: string) => void): Promise<Buffer> {

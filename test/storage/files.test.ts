@@ -11,6 +11,7 @@ import { type TestContext, test } from "node:test";
 import { GatehouseError } from "../../src/core/errors.ts";
 import { diskError } from "../../src/storage/disk-errors.ts";
 import { createFileStorage } from "../../src/storage/files.ts";
+import { sweepLeftovers } from "../../src/storage/leftovers.ts";
 import { temporaryFolder } from "../support/gatehouse.ts";
 import { memoryStorage } from "../support/memory-storage.ts";
 import { hasProgram, runProgram } from "../support/programs.ts";
@@ -83,6 +84,19 @@ test("what a crash left is swept at the next start; files of writers at work and
   const left = await readdir(folder, { recursive: true });
   assert.deepEqual(left.sort(), [".gitignore", "README.md", "certs", "certs/a.test", "certs/a.test/.tmp-new"]);
   assert.deepEqual(await storage.list(""), ["README.md"]);
+});
+
+test("who opens a folder without waiting for the sweep finds the leftovers there, and they are swept behind it", async (t) => {
+  const folder = await temporaryFolder(t);
+  const leftover = "certs/a.test/.tmp-old";
+  await mkdir(join(folder, "certs/a.test"), { recursive: true, mode: 0o700 });
+  await writeFile(join(folder, leftover), "x");
+  const old = new Date(Date.now() - 3_600_000);
+  await utimes(join(folder, leftover), old, old);
+  await createFileStorage(folder, { leftovers: "leave" });
+  assert.ok((await readdir(folder, { recursive: true })).includes(leftover));
+  await sweepLeftovers(folder, { signal: AbortSignal.timeout(60_000) });
+  assert.deepEqual((await readdir(folder, { recursive: true })).sort(), ["certs", "certs/a.test"]);
 });
 
 test("a folder below which nothing is left goes away", async (t) => {
