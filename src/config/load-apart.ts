@@ -7,7 +7,7 @@
  * A small file is read at once: the thread alone takes a tenth of a second to start.
  */
 import { stat } from "node:fs/promises";
-import { setImmediate as turn } from "node:timers/promises";
+import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { ERROR_CODES, type ErrorCode, GatehouseError } from "../core/errors.ts";
 import { ConfigInvalid, type Finding } from "./findings.ts";
@@ -26,8 +26,17 @@ export type FromThread =
 /** About 400 sites: 30 ms on the loop of a small machine. */
 const SMALL_BYTES = 32_768;
 
-/** The same as `loadConfig` with quarantine. @throws what that throws */
-export async function loadApart(file: string, env: NodeJS.ProcessEnv): Promise<LoadedConfig> {
+/**
+ * The same as `loadConfig` with quarantine.
+ *
+ * @param turn  lets the loop serve; waited for after each piece
+ * @throws what `loadConfig` throws
+ */
+export async function loadApart(
+  file: string,
+  env: NodeJS.ProcessEnv,
+  turn: () => Promise<unknown> = () => setImmediate(),
+): Promise<LoadedConfig> {
   const size = await stat(file).then(
     (found) => found.size,
     () => 0, // what is wrong with it is said by whoever opens it
@@ -36,13 +45,13 @@ export async function loadApart(file: string, env: NodeJS.ProcessEnv): Promise<L
   const name = `./load-thread${import.meta.filename.endsWith(".ts") ? ".ts" : ".js"}`;
   const thread = new Worker(new URL(import.meta.resolve(name)), { workerData: { file }, env });
   try {
-    return await take(thread);
+    return await take(thread, turn);
   } finally {
     await thread.terminate();
   }
 }
 
-async function take(thread: Worker): Promise<LoadedConfig> {
+async function take(thread: Worker, turn: () => Promise<unknown>): Promise<LoadedConfig> {
   let answer = Promise.withResolvers<FromThread>();
   thread.on("message", (message: FromThread) => answer.resolve(message));
   thread.on("error", (error) => answer.reject(error));

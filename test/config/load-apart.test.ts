@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { test, type TestContext } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { ConfigInvalid } from "../../src/config/findings.ts";
 import { loadConfig, type LoadedConfig } from "../../src/config/load.ts";
 import { loadApart } from "../../src/config/load-apart.ts";
@@ -61,20 +61,14 @@ test("what is wrong with a large file is said with all its findings, and a file 
   });
 });
 
-test("the loop turns while 10,000 sites are read: its longest stop is a small part of what reading here takes", async (t) => {
+test("10,000 sites are taken over a few at a time, and the loop serves between", async (t) => {
   const file = await fileOf(t, `sites:\n${sitesText(10_000)}`);
-  const began = performance.now();
-  await loadConfig(file, { env: ENV, quarantine: true });
-  const here = performance.now() - began;
-  const stops: number[] = [];
-  for (let round = 0; round < 3; round++) {
-    const delay = monitorEventLoopDelay({ resolution: 1 });
-    delay.enable();
-    await loadApart(file, ENV);
-    delay.disable();
-    stops.push(delay.max / 1e6);
-  }
-  // The best of three: a loaded machine stops any loop now and then.
-  t.diagnostic(`here ${here.toFixed()} ms, longest stops ${stops.map((ms) => ms.toFixed()).join(", ")} ms`);
-  assert.ok(Math.min(...stops) < here / 4, `${stops.join(", ")} ms of ${here} ms`);
+  let turns = 0;
+  const { config } = await loadApart(file, ENV, async () => {
+    turns++;
+    await setImmediate();
+  });
+  assert.equal(config.sites.length, 10_000);
+  // Timing says less: what a piece takes depends on who else is at work.
+  assert.equal(turns, 50);
 });
