@@ -3,6 +3,7 @@
  * Owns: the serving half of an edge in one process: rules, certificates in memory, front, lanes, targets, access log.
  * Never: touches storage, schedules or the admin socket: what it lacks it asks of the keeper.
  */
+import { createHash } from "node:crypto";
 import { isIP } from "node:net";
 import { type Devices, type Keeper, NO_DEVICES, type Serving } from "./cluster/contract.ts";
 import type { Config } from "./config/model.ts";
@@ -42,7 +43,9 @@ const READ_AHEAD = 100;
 /** Nothing listens before the first `apply`, which should name the same configuration. */
 export function createServing(first: Config, options: ServingOptions): Serving {
   const { keeper, log, metrics } = options;
-  let rules = createRules(first);
+  // All workers have this certificate, and nobody else has it.
+  const mark = createHash("sha256").update(options.fallback.certificatePem).digest("hex").slice(0, 16);
+  let rules = createRules(first, mark);
   let { limits } = first;
   let names: ReadonlySet<string> = new Set();
   /** Every name that clients may ask for, with the one its certificate is kept under; none: each name below it has its own. */
@@ -140,7 +143,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
 
   return {
     async apply(next) {
-      const nextRules = createRules(next);
+      const nextRules = createRules(next, mark);
       // Of a site whose TLS goes through, the machine behind it has the certificate.
       const ours = next.sites.filter(({ passthrough }) => passthrough === undefined);
       const nextNames = new Set(ours.flatMap(({ name, onDemand }) => (onDemand === undefined ? [name] : [])));

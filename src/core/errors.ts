@@ -52,6 +52,7 @@ export const ERROR_CODES = {
   GATEHOUSE_UPSTREAM_SLOW: { source: "upstream", retry: "if-nothing-sent" },
   GATEHOUSE_UPSTREAM_TLS: { source: "upstream", retry: "never" },
   GATEHOUSE_UPSTREAM_NONE: { source: "upstream", retry: "later" },
+  GATEHOUSE_LOOP: { source: "operator", retry: "never" },
   // the router
   GATEHOUSE_ROUTER_NONE: { source: "operator", retry: "later" },
   GATEHOUSE_ROUTER_SILENT: { source: "operator", retry: "later" },

@@ -41,6 +41,7 @@ const SENTENCES: Readonly<Record<number, string>> = {
   503: "The service is not available right now. Please try again in a moment.",
   504: "The machine behind this address took too long to answer.",
   505: "This HTTP version is not supported.",
+  508: "The machine behind this address sends its visitors back here.",
 };
 
 /** Methods that reach targets; the answer to OPTIONS * and the Allow of a 405. */

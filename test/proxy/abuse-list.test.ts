@@ -121,7 +121,7 @@ const ATTACKS: Record<string, readonly Proof[]> = {
   ],
   "S34 challenges and two instances": [["acme/challenges.test.ts", "by another process from storage"]],
   "S35 open proxy": [[strangers, "S35 nothing a stranger writes chooses whom Gatehouse asks"]],
-  "S36 targets that lead back": [[machine, "S36 a site that leads back to Gatehouse"]],
+  "S36 targets that lead back": [[machine, "S36 a site that leads back to Gatehouse is told 508"]],
   "S37 names of targets": [
     ["proxy/upstream-reach.test.ts", "a name is looked up for each new connection"],
     ["proxy/upstream-reach.test.ts", "a resolver that never answers"],

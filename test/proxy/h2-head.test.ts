@@ -13,7 +13,7 @@ import { Field, FieldName } from "../../src/proxy/lanes/http2/field.ts";
 import { checkH2Request } from "../../src/proxy/lanes/h2-request.ts";
 import { requestHeaders } from "../../src/proxy/rules/headers.ts";
 import { createRules } from "../../src/proxy/rules/policy.ts";
-import { limitsConfig, proxyConfig, siteConfig, targetConfig } from "../support/proxy-lane.ts";
+import { MARK, limitsConfig, proxyConfig, siteConfig, targetConfig } from "../support/proxy-lane.ts";
 
 const FACTS: ConnectionFacts = {
   peerAddress: "192.0.2.7",
@@ -24,7 +24,7 @@ const FACTS: ConnectionFacts = {
   scheme: "https",
 };
 const SITE = siteConfig("a.test", targetConfig(1));
-const RULES = createRules(proxyConfig([SITE]));
+const RULES = createRules(proxyConfig([SITE]), MARK);
 const LIMITS = limitsConfig({ headSize: 2_000, headFields: 12, fieldSize: 300, urlSize: 100 });
 
 const name = fc.oneof(

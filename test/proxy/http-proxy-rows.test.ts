@@ -273,7 +273,7 @@ const ROWS: Record<string, (t: TestContext) => Promise<void>> = {
       ["x-forwarded-proto", "https"],
       ["x-forwarded-host", "a.test"],
       ["x-forwarded-port", "443"],
-      ["forwarded", "for=127.0.0.1;host=a.test;proto=https"],
+      ["forwarded", "for=127.0.0.1;host=a.test;proto=https;by=_gatehouse-5afe-1"],
       ["x-real-ip", "127.0.0.1"],
     ]);
   },

@@ -10,7 +10,7 @@ import { identifyClient, relayedTrailers, requestHeaders, responseHeaders } from
 import { createRules, decide } from "../../src/proxy/rules/policy.ts";
 import { type RequestHead, valuesOf } from "../../src/proxy/rules/request-head.ts";
 import { normaliseHost } from "../../src/proxy/rules/routes.ts";
-import { proxyConfig, siteConfig, targetConfig } from "../support/proxy-lane.ts";
+import { MARK, proxyConfig, siteConfig, targetConfig } from "../support/proxy-lane.ts";
 
 function head(changes: Partial<RequestHead> = {}): RequestHead {
   const authority = changes.authority ?? "a.test";
@@ -105,6 +105,7 @@ const rules = createRules(
     site("*.guest.test", { onDemand: { ask: undefined, match: ["a-*"], perHour: 1, most: 1 } }),
     site("old.test", { routes: [], redirect: { to: "https://new.test{path}", status: 301 } }),
   ]),
+  MARK,
 );
 
 for (const [name, changes, expected] of [
@@ -184,6 +185,7 @@ test("while draining everything is told to come back", () => {
 
 const trusting = createRules(
   proxyConfig([site("a.test")], { trustedProxies: ["10.0.0.0/8", "2001:db8:1::/48", "192.168.1.1"] }),
+  MARK,
 );
 const forwarded = (...list: string[]): string[] => ["host", "a.test", ...list];
 
@@ -284,8 +286,32 @@ test("a request id comes from a trusted peer alone, and only when it is well for
 test("an IPv6 client is quoted in Forwarded, as RFC 7239 wants it", () => {
   const request = head({ peerAddress: "2001:db8::1", authority: "a.test:8443" });
   const headers = requestHeaders(request, identifyClient(request, trusting), site("a.test"));
-  assert.deepEqual(valuesOf(headers, "forwarded"), [`for="[2001:db8::1]";host="a.test:8443";proto=https`]);
+  assert.deepEqual(valuesOf(headers, "forwarded"), [
+    `for="[2001:db8::1]";host="a.test:8443";proto=https;by=_gatehouse-${MARK}-1`,
+  ]);
   assert.deepEqual(valuesOf(headers, "x-forwarded-for"), ["2001:db8::1"]);
+});
+
+test("a request that comes back is counted in Forwarded, and refused the fourth time", () => {
+  const again = (value: string): RequestHead => head({ forwarded: value, headers: ["forwarded", value] });
+  const sent = (request: RequestHead): string =>
+    valuesOf(requestHeaders(request, identifyClient(request, rules), site("a.test")), "forwarded").join();
+  const statusOf = (request: RequestHead): number => {
+    const decision = decide(request, rules, { draining: false });
+    return decision.kind === "refuse" ? decision.status : 200;
+  };
+  let value = sent(head());
+  for (const returns of [1, 2, 3]) {
+    assert.ok(value.endsWith(`;by=_gatehouse-${MARK}-${returns}`), value);
+    assert.equal(statusOf(again(value)), 200);
+    value = sent(again(value));
+  }
+  assert.equal(statusOf(again(value)), 508);
+  assert.equal(statusOf(again(`for=1.2.3.4, ${value}, for=5.6.7.8`)), 508, "whoever else writes into it");
+  for (const strange of ["", "by=_gatehouse-", "by=_gatehouse-00ff-9", `by=_gatehouse-${MARK}-`, `${MARK}-9`]) {
+    assert.equal(statusOf(again(strange)), 200, strange);
+    assert.ok(sent(again(strange)).endsWith(`-1`), strange);
+  }
 });
 
 test("forwardingHeaders: false leaves Host and the request id alone", () => {

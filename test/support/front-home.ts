@@ -14,7 +14,7 @@ import { createTunnelBounds } from "../../src/proxy/limits-tunnels.ts";
 import { createRules } from "../../src/proxy/rules/policy.ts";
 import type { UpstreamPool } from "../../src/proxy/upstream/pool.ts";
 import { type Issued, makeCa, type TestCa } from "./certificates.ts";
-import { laneContext, limitsConfig, proxyConfig, type Recorded } from "./proxy-lane.ts";
+import { MARK, laneContext, limitsConfig, proxyConfig, type Recorded } from "./proxy-lane.ts";
 
 export interface FrontHome {
   front: Front;
@@ -69,7 +69,7 @@ export async function startFront(
       };
     },
   });
-  let rules = createRules(proxyConfig(sites));
+  let rules = createRules(proxyConfig(sites), MARK);
   const prepared: SecureContext = createSecureContext({ ...tlsSettings, key: site.keyPem, cert: site.chainPem });
   const passthrough = createPassthrough({ log: context.log, isLogged: () => true });
   const front = createFront({
@@ -105,6 +105,6 @@ export async function startFront(
     upstream,
     state,
     counted,
-    reload: (next) => (rules = createRules(proxyConfig(next))),
+    reload: (next) => (rules = createRules(proxyConfig(next), MARK)),
   };
 }

@@ -23,6 +23,9 @@ import { createTunnelBounds } from "../../src/proxy/limits-tunnels.ts";
 import { createRules } from "../../src/proxy/rules/policy.ts";
 import { createUpstreamPool, type UpstreamPool } from "../../src/proxy/upstream/pool.ts";
 
+/** What a Gatehouse of the tests calls itself to its targets. */
+export const MARK = "5afe";
+
 export function targetConfig(port: number, changes: Partial<TargetConfig> = {}): TargetConfig {
   return {
     kind: "http",
@@ -165,7 +168,7 @@ export function laneContext(
     routerRepair: () => {},
     scrape: () => Promise.resolve({ contentType: "", body: "" }),
   };
-  const rules = createRules(config);
+  const rules = createRules(config, MARK);
   const state = { leaving: false, draining: false };
   const context: LaneContext = {
     rules: () => rules,

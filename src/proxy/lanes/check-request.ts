@@ -92,6 +92,7 @@ export function checkRequest(request: ParsedRequest, facts: ConnectionFacts, lim
   if (expect !== undefined && version === "1.1" && expect.toLowerCase() !== "100-continue")
     return no(417, "expectation");
 
+  const forwarded = valuesOf(headers, "forwarded");
   return {
     head: {
       method,
@@ -100,6 +101,7 @@ export function checkRequest(request: ParsedRequest, facts: ConnectionFacts, lim
       authority,
       host,
       headers,
+      forwarded: forwarded.length === 0 ? undefined : forwarded.join(","),
       ...facts,
       ...framing,
     },

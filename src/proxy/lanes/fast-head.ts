@@ -4,10 +4,23 @@
  * Never: repairs or refuses: what is not ordinary is for the compat lane to judge, so this parser can only be too careful.
  */
 import { BROKEN, FieldScan, INCOMPLETE, withoutBlanks } from "../rules/field-scan.ts";
+import { isMarked } from "../rules/passes.ts";
 import type { RequestHead } from "../rules/request-head.ts";
 import { type ConnectionFacts, type HeadLimits, METHODS } from "./check-request.ts";
 import type { HeadMemory, ReadFields } from "./fast-memory.ts";
-import { AGENT, DROPPED, ENCODING, HOST, KIND, LENGTH, NAMES, PASSES, SINGLE_SHIFT, STRANGE } from "./fast-names.ts";
+import {
+  AGENT,
+  DROPPED,
+  ENCODING,
+  FORWARDED,
+  HOST,
+  KIND,
+  LENGTH,
+  NAMES,
+  PASSES,
+  SINGLE_SHIFT,
+  STRANGE,
+} from "./fast-names.ts";
 
 /** A request for the compat lane. */
 const NOT_ORDINARY = BROKEN;
@@ -198,7 +211,10 @@ export class HeadReader {
           this.userAgent = text.slice(at[slot + 2], valueEnd);
         } else if (kind !== PASSES) {
           isLeftOut = 1;
-          if (kind !== DROPPED) {
+          if (kind === FORWARDED) {
+            // Perhaps it has come back to us: that is counted where fields are read one by one.
+            if (isMarked(text.slice(at[slot + 2], valueEnd))) return false;
+          } else if (kind !== DROPPED) {
             // Blanks around what frames and routes are read in more than one way.
             if (this.#fields.isPlain[index] === 0) return false;
             const value = text.slice(at[slot + 2], valueEnd);

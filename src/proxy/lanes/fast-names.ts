@@ -17,6 +17,7 @@ export const LENGTH = 4;
 export const ENCODING = 5;
 const CONNECTION = 6;
 export const AGENT = 7;
+export const FORWARDED = 8;
 export const SINGLE_SHIFT = 4;
 
 /** Requests with one of these want more than bytes in and bytes out. */
@@ -27,6 +28,7 @@ const OWN_KINDS = new Map([
   ["transfer-encoding", ENCODING],
   ["connection", CONNECTION],
   ["user-agent", AGENT],
+  ["forwarded", FORWARDED],
 ]);
 
 export const NAMES = new NameTable(knownNames());

@@ -6,6 +6,7 @@
 import { randomUUID } from "node:crypto";
 import { isIP } from "node:net";
 import { plainAddress } from "../../core/networks.ts";
+import { markOf, returnsSaid } from "./passes.ts";
 import type { Rules } from "./policy.ts";
 import { type RequestHead, valuesOf } from "./request-head.ts";
 import { splitAuthority } from "./routes.ts";
@@ -23,12 +24,14 @@ export interface ClientIdentity {
   forwardedFor: string;
   host: string;
   port: number;
+  /** What Gatehouse calls itself in Forwarded. */
+  by: string;
 }
 
 /** A chain longer than this is no chain of proxies; what is further left is not read. */
 const MAX_HOPS = 32;
 
-export function identifyClient(head: RequestHead, rules: Pick<Rules, "trusted">): ClientIdentity {
+export function identifyClient(head: RequestHead, rules: Pick<Rules, "trusted" | "mark">): ClientIdentity {
   const peer = plainAddress(head.peerAddress);
   const own = splitAuthority(head.authority);
   const identity: ClientIdentity = {
@@ -38,6 +41,7 @@ export function identifyClient(head: RequestHead, rules: Pick<Rules, "trusted">)
     forwardedFor: peer,
     host: own?.port === undefined ? head.host : `${head.host}:${own.port}`,
     port: own?.port ?? defaultPort(head.scheme),
+    by: markOf(rules.mark, returnsSaid(head.forwarded, rules.mark)),
   };
   if (isTrusted(peer, rules)) believe(head, rules, identity);
   if (identity.requestId === "") identity.requestId = randomUUID();

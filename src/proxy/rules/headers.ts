@@ -139,5 +139,5 @@ function nominatedBy(headers: readonly string[]): Set<string> {
 function forwardedField(client: ClientIdentity): string {
   const address = isIPv6(client.address) ? `"[${client.address}]"` : client.address;
   const host = /^[\w.-]+$/.test(client.host) ? client.host : `"${client.host}"`;
-  return `for=${address};host=${host};proto=${client.scheme}`;
+  return `for=${address};host=${host};proto=${client.scheme};${client.by}`;
 }

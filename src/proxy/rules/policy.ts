@@ -7,12 +7,15 @@ import { BlockList } from "node:net";
 import type { Config, PassthroughConfig, RouteConfig, SiteConfig } from "../../config/model.ts";
 import type { ErrorCode } from "../../core/errors.ts";
 import { createNetworkSet, type NetworkSet } from "../../core/networks.ts";
+import { MAX_RETURNS, returnsSaid } from "./passes.ts";
 import type { RequestHead } from "./request-head.ts";
 import { createRouteTable, normaliseHost, type RouteTable, withoutPrefix } from "./routes.ts";
 
 /** Everything the rules know; built beside the old one at a reload and swapped by one assignment. */
 export interface Rules {
   routes: RouteTable;
+  /** What this Gatehouse, all its workers, calls itself to its targets. */
+  mark: string;
   /** Peers whose forwarding headers are believed. */
   trusted: BlockList;
   /** Does the certificate of one name cover the other? For 421 (RFC 9110 §7.4): same site or covered by the same bundle. */
@@ -45,7 +48,8 @@ export type Decision =
 /** Server names that are remembered with their site. */
 const MAX_KNOWN_NAMES = 1_000;
 
-export function createRules(config: Config): Rules {
+/** @param mark  hexadecimal, nobody else's, the same in all workers */
+export function createRules(config: Config, mark: string): Rules {
   const routes = createRouteTable(config.sites);
   const trusted = new BlockList();
   for (const cidr of config.trustedProxies) {
@@ -68,6 +72,7 @@ export function createRules(config: Config): Rules {
   }
   return {
     routes,
+    mark,
     trusted,
     hasPassthrough: config.sites.some((site) => site.passthrough !== undefined),
     proxyPeers: config.proxyProtocolFrom.length === 0 ? undefined : createNetworkSet(config.proxyProtocolFrom),
@@ -103,6 +108,7 @@ export function decide(head: RequestHead, rules: Rules, options: { draining: boo
   if (head.serverName !== undefined && !rules.sameConnection(head.serverName, head.host)) return refuse(421);
   const site = rules.routes.site(head.host);
   if (site === undefined) return refuse(404);
+  if (returnsSaid(head.forwarded, rules.mark) > MAX_RETURNS) return refuse(508, "GATEHOUSE_LOOP", site);
   if (site.clientCert !== undefined) {
     // The connection of a wildcard's other name was not asked for a certificate: a new one will be (RFC 9110 §15.5.20).
     if (head.serverName !== undefined && !rules.isOwn(head.serverName, site)) {

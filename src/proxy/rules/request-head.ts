@@ -31,6 +31,8 @@ export interface RequestHead {
   seat?: { began(): void; ended(): void } | undefined;
   /** Who showed a client certificate on this connection. */
   device?: Device | undefined;
+  /** What Forwarded says, where it may be the word of a Gatehouse. */
+  forwarded?: string | undefined;
   /** The first User-Agent, where a lane has it at hand without reading `headers`. */
   userAgent?: string | undefined;
 }

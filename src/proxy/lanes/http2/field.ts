@@ -21,7 +21,8 @@ export const PSEUDO = 6;
 /** No name in HTTP/2 (RFC 9113 §8.2.1): the request is malformed. */
 const NO_NAME = 7;
 
-const QUIETLY_DROPPED = new Set(["forwarded", "x-real-ip", "x-request-id"]);
+/** Not Forwarded: it may say that the request was here before, and no browser sends it. */
+const QUIETLY_DROPPED = new Set(["x-real-ip", "x-request-id"]);
 const OWN_KINDS = new Map([
   ["content-length", LENGTH],
   ["user-agent", AGENT],
