@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
+import { eventually } from "../support/eventually.ts";
 import { type Attacker, assertServed, knock, NAME, startSiege } from "../support/siege.ts";
 import { startTarget } from "../support/target.ts";
 
@@ -75,7 +76,7 @@ test(
     const tunnels = [await dig(), await dig()];
     assert.match((await dig()).received(), /^HTTP\/1\.1 503 [^]*retry-after/i);
     assert.equal(await siege.limit("tunnels"), 1);
-    const since = visits.length;
+    const [since, memory] = [visits.length, await gatehouse.rss()];
     for (let count = 0; count < 120; count++) {
       const kept = await knock(t, { port: gatehouse.httpsPort, isTls: true, from: `127.0.3.${1 + (count % 4)}` });
       kept.send(`GET /ok HTTP/1.1\r\nHost: ${NAME}\r\n\r\n`);
@@ -89,6 +90,10 @@ test(
       while (tunnel.bytes() === before) await wait(20);
       assert.ok(!tunnel.isClosed());
     }
+    const grown = (await gatehouse.rss()) - memory;
+    assert.ok(grown < MEMORY, `${grown} bytes more than before`);
+    const said = gatehouse.lines.filter(({ event, level }) => event !== "access" && level >= 30);
+    assert.ok(said.length < 20, said.map((line) => JSON.stringify(line)).join("\n"));
   },
 );
 
@@ -113,9 +118,50 @@ test("S28 S29 names that nobody has leave no series and no memory behind", { tim
     client.raw.destroy();
   };
   await ask(20);
-  const before = await series();
+  const [since, memory, before] = [siege.visits.length, await gatehouse.rss(), await series()];
   for (let round = 0; round < 10; round++) await ask(90);
   assert.ok((await series()) <= before, "a label came from a stranger");
+  await eventually("somebody came meanwhile", () => siege.visits.length > since, 60_000);
+  assertServed(siege, since);
+  const grown = (await gatehouse.rss()) - memory;
+  assert.ok(grown < MEMORY, `${grown} bytes more than before`);
+  await emptied(siege.openConnections);
+  const said = gatehouse.lines.filter(({ event, level }) => event !== "access" && level >= 30);
+  assert.ok(said.length < 20, said.map((line) => JSON.stringify(line)).join("\n"));
   const lines = gatehouse.lines.filter(({ event }) => event === "access");
   for (const line of lines) assert.ok(JSON.stringify(line).length < 2_000, "a long line");
+});
+
+test("S32 handshakes for names that nobody has order no certificate", { timeout: 120_000 }, async (t) => {
+  const { port } = await startTarget(t, (_, res) => res.end("ok"));
+  // The star is served, but not by whatever name a stranger makes up below it.
+  const guests = `"*.guests.localhost": { to: demo, onDemand: { match: ["known-*"], perHour: 5 } }`;
+  const siege = await startSiege(t, `sites: { ${NAME}: "127.0.0.1:${port}", ${guests} }\n`);
+  const { gatehouse } = siege;
+  // Below a star a certificate might have been on its way.
+  const refused = async (): Promise<number> => {
+    let all = 0;
+    for (const outcome of ["refused", "pending"])
+      all += await siege.metric("gatehouse_tls_handshakes_total", { outcome });
+    return all;
+  };
+  const [since, memory, before] = [siege.visits.length, await gatehouse.rss(), await refused()];
+  const issued = () => gatehouse.lines.filter(({ event }) => event === "certificate.issued").length;
+  const certificates = issued();
+  const NAMES = 300;
+  for (let count = 0; count < NAMES; count++) {
+    const name = `n${count}.${count % 2 === 0 ? "guests.localhost" : "example.org"}`;
+    const attacker = await knock(t, { port: gatehouse.httpsPort, isTls: true, name });
+    assert.ok(attacker.isClosed() || !attacker.socket.writable, `${name} was served`);
+    attacker.raw.destroy();
+  }
+  assert.ok((await refused()) - before >= NAMES, `${await refused()} were refused`);
+  await eventually("somebody came meanwhile", () => siege.visits.length > since, 60_000);
+  assertServed(siege, since);
+  assert.equal(issued(), certificates);
+  const grown = (await gatehouse.rss()) - memory;
+  assert.ok(grown < MEMORY, `${grown} bytes more than before`);
+  await emptied(siege.openConnections);
+  const said = gatehouse.lines.filter(({ event, level }) => event !== "access" && level >= 30);
+  assert.ok(said.length < 20, said.map((line) => JSON.stringify(line)).join("\n"));
 });

@@ -114,7 +114,11 @@ const ATTACKS: Record<string, readonly Proof[]> = {
     [machine, "S31 a log that cannot be written"],
     ["storage/files.test.ts", "a full disk is found by probe"],
   ],
-  "S32 orders by SNI": [["tls/sni.test.ts", "a name taken out of the configuration is unknown at once"]],
+  "S32 orders by SNI": [
+    [flood, "S32 handshakes for names that nobody has"],
+    ["tls/sni.test.ts", "a name taken out of the configuration is unknown at once"],
+    ["journey/on-demand.test.ts", "nobody else gets one"],
+  ],
   "S33 the way of the challenges": [
     [strangers, "S33 S45 the plain port"],
     ["acme/challenges.test.ts", "is nobody's and leads nowhere"],
@@ -152,7 +156,7 @@ const ATTACKS: Record<string, readonly Proof[]> = {
     [strangers, "S33 S45 the plain port"],
     ["corpus/plain-port.test.ts", "each attack on the plain port"],
   ],
-  "S46 redirect loops with a target": [["proxy/rules.test.ts", "x-forwarded-proto"]],
+  "S46 redirect loops with a target": [[targets, "S46 a target that sends everybody to https"]],
   "S47 replay of early data": [[strangers, "S47 no early data is offered"]],
   "S48 hash flooding, prototypes": [
     ["corpus/data/http1-requests.json", "__proto__ name"],

@@ -82,7 +82,7 @@ async function startLiar(t: TestContext, { answer }: Lie): Promise<{ port: numbe
 
 test(
   "targets that lie in every way at once cost their own visitors, and nobody else",
-  { timeout: 60_000 },
+  { timeout: 170_000 },
   async (t) => {
     const honest = await startTarget(t, (_, res) => res.end("ok"));
     const liars = await Promise.all(Object.values(LIES).map((lie) => startLiar(t, lie)));
@@ -105,7 +105,7 @@ test(
             visitor.send(
               `${method} /lie${at}/ HTTP/${version}\r\nHost: ${NAME}\r\nConnection: close\r\n${lie.body ?? "\r\n"}`,
             );
-            const late = setTimeout(() => visitor.raw.destroy(), 20_000);
+            const late = setTimeout(() => visitor.raw.destroy(), 60_000);
             await visitor.closed;
             clearTimeout(late);
             const chunks =
@@ -198,4 +198,21 @@ test("S25 S26 what is compressed goes through as it is, and nothing is compresse
     assert.ok(Buffer.concat(pieces).equals(bytes), path);
   }
   assert.ok((await siege.gatehouse.rss()) - before < MEMORY);
+});
+
+test("S46 a target that sends everybody to https itself is told that they came by it", async (t) => {
+  const target = await startTarget(t, (req, res) => {
+    if (req.headers["x-forwarded-proto"] === "https") res.end("ok");
+    else res.writeHead(301, { location: `https://${String(req.headers.host)}${String(req.url)}` }).end();
+  });
+  const siege = await startSiege(t, `sites: { ${NAME}: "127.0.0.1:${target.port}" }\n`);
+  for (const version of ["1.1", "1.0"]) {
+    // Whatever the client says of it.
+    for (const said of ["", "X-Forwarded-Proto: http\r\n", "X-Forwarded-Ssl: off\r\nForwarded: proto=http\r\n"]) {
+      const visitor = await knock(t, { port: siege.gatehouse.httpsPort, isTls: true });
+      visitor.send(`GET /page HTTP/${version}\r\nHost: ${NAME}\r\n${said}Connection: close\r\n\r\n`);
+      await visitor.closed;
+      assert.match(visitor.received(), /^HTTP\/1\.1 200 [^]*ok$/, `${version} ${said}`);
+    }
+  }
 });

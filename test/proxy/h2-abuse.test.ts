@@ -15,7 +15,7 @@ import { sendBytes, startTarget } from "../support/target.ts";
 
 /** Bytes. What every attack here would need far more of if it were not cut. */
 const MOST_SENT = 100_000_000;
-const WITHIN_MS = 15_000;
+const WITHIN_MS = 60_000;
 /** Bytes, attacker included: the HPACK bomb alone would be 32 MB for each request. */
 const MOST_MEMORY = 96_000_000;
 
@@ -102,7 +102,7 @@ for (const attack of ATTACKS) {
     client.destroy();
     assert.ok(grown < MOST_MEMORY, `${grown} bytes of memory`);
     assert.ok(sent < MOST_SENT, `${sent} bytes were taken`);
-    assert.ok(served > 0 && slowestMs < 3_000, `an honest client waited ${slowestMs} ms`);
+    assert.ok(served > 0 && slowestMs < 10_000, `an honest client waited ${slowestMs} ms`);
     assert.ok(requests < 200, `${requests} requests reached the target`);
     assert.ok(home.recorded.limits.includes(attack.limit), `counted: ${home.recorded.limits.join(", ")}`);
     const loud = home.recorded.lines.filter(({ event, level }) => event !== "access" && Number(level) >= 40);
@@ -183,7 +183,8 @@ test("a hundred streams without a window hold little, and are cut (S15)", async 
   assert.equal(await client.outcome(1), "200 RST INTERNAL_ERROR");
   await client.until(() => client.hasEnded(199));
   assert.ok(home.recorded.limits.includes("write_stall"), home.recorded.limits.join(", "));
-  await honest.stop();
+  const { served } = await honest.stop();
+  assert.ok(served > 0, "nobody else was served");
   client.destroy();
   await settled(home);
 });

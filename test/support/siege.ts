@@ -43,7 +43,7 @@ export async function startSiege(t: TestContext, rest: string): Promise<Siege> {
     await gone;
   });
   // The first ones pay for the certificate and for code that is not compiled yet.
-  await eventually("somebody was served", () => visits.length >= 5, 30_000);
+  await eventually("somebody was served", () => visits.length >= 5, 60_000);
 
   const scrape = async (): Promise<string> => {
     for (let tries = 0; ; tries++) {
