@@ -26,6 +26,7 @@ import { DateField } from "./http2/hpack-encoder.ts";
 import { HuffmanReader } from "./http2/huffman.ts";
 import { OutputPool } from "./http2/output.ts";
 import type { Stream, StreamUser } from "./http2/stream.ts";
+import { SharedReading } from "./shared-reading.ts";
 import { beginUpgrade } from "./upgrade.ts";
 
 export interface H2Lane {
@@ -40,6 +41,7 @@ export function createH2Lane(context: LaneContext): H2Lane {
   const reader = new H2HeadReader();
   const garbage = createYoungGarbage();
   const ids = new RequestIds();
+  const tunnels = new SharedReading(garbage);
   const home: Home = {
     context,
     clock: new CoarseClock(),
@@ -106,7 +108,7 @@ export function createH2Lane(context: LaneContext): H2Lane {
     }
     const { head } = verdict;
     if (verdict.isTunnel === true) {
-      beginUpgrade(context, head, http2Client(stream, head));
+      beginUpgrade(context, tunnels, head, http2Client(stream, head));
       return;
     }
     const exchange = new Exchange(context, head, decide(head, context.rules(), { draining: false }));

@@ -1,6 +1,6 @@
 /**
- * How is a TLS client read without a buffer for each record?
- * Owns: the one buffer that all connections of a lane are read into, and the larger ones that keep what must stay.
+ * How are sockets read without a buffer for each piece?
+ * Owns: the one buffer that all connections of a lane (TLS clients, and the ends of tunnels) are read into, and the larger ones that keep what must stay.
  * Never: decides what must stay.
  *
  * Node makes an ArrayBuffer for each record that TLS decrypts, with what V8 does to keep count of it and to collect it: a
@@ -12,7 +12,7 @@ import type { Duplex } from "node:stream";
 import { findReadingNames, readInto } from "../../core/read-into.ts";
 import type { YoungGarbage } from "../../core/young-garbage.ts";
 
-/** A TLS record holds 16 KiB at most (RFC 8446 §5.1), and Node hands over one at a time. */
+/** What Node reads from a plain socket at once. A TLS record holds 16 KiB at most (RFC 8446 §5.1), and comes alone. */
 const BUFFER_BYTES = 65_536;
 /** Kept pieces lie side by side in these: sixteen full records in one ArrayBuffer. */
 const SLAB_BYTES = 262_144;

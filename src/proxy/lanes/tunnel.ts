@@ -3,7 +3,10 @@
  * Owns: bytes both ways with backpressure, half-close, the idle limit, and that both ends go together.
  * Never: looks at the bytes.
  */
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
+import type { SharedReading } from "./shared-reading.ts";
 
 export interface TunnelEnd {
   readonly stream: Duplex;
@@ -23,8 +26,17 @@ export interface TunnelEvents {
 /** After one side is gone: what its last bytes may need to reach the other. */
 const LAST_BYTES_MS = 10_000;
 
-/** Both streams have their 'error' listener already and are not read by anybody else. */
-export function joinTunnel(client: TunnelEnd, target: TunnelEnd, idleMs: number, on: TunnelEvents): void {
+/**
+ * Both streams have their 'error' listener already and are not read by anybody else.
+ * @param reading  for those of them that are sockets: Node otherwise makes a buffer for each message, 64 KiB for a plain target's
+ */
+export function joinTunnel(
+  reading: SharedReading,
+  client: TunnelEnd,
+  target: TunnelEnd,
+  idleMs: number,
+  on: TunnelEvents,
+): void {
   const cutBoth = (): void => {
     client.cut();
     target.cut();
@@ -38,11 +50,17 @@ export function joinTunnel(client: TunnelEnd, target: TunnelEnd, idleMs: number,
   const relay = (fromEnd: TunnelEnd, toEnd: TunnelEnd, count: (bytes: number) => void): void => {
     const from = fromEnd.stream;
     const to = toEnd.stream;
-    from.on("data", (chunk: Buffer) => {
+    const encrypts = to instanceof TLSSocket;
+    const take = (bytes: Buffer): void => {
       timer.refresh();
-      count(chunk.length);
-      if (!to.destroyed && !to.write(chunk)) from.pause();
-    });
+      count(bytes.length);
+      if (to.destroyed) return;
+      // With nothing waiting before it, OpenSSL takes it within this call (see PacketWriter).
+      const isTaken = encrypts && to.writableLength === 0;
+      if (!to.write(isTaken ? bytes : reading.keep(bytes, to))) from.pause();
+    };
+    if (from instanceof Socket) reading.start(from, take);
+    else from.on("data", take);
     to.on("drain", () => {
       timer.refresh();
       from.resume();

@@ -4,6 +4,7 @@
  * Never: lets a byte of the client reach the target before the target has said 101.
  */
 import type { Duplex } from "node:stream";
+import { createYoungGarbage } from "../../core/young-garbage.ts";
 import { type ErrorCode, errorText, GatehouseError, isGatehouseError } from "../../core/errors.ts";
 import { Exchange, type LaneContext } from "../exchange.ts";
 import { errorAnswer, type LocalAnswer, redirectAnswer, statusFor } from "../responses.ts";
@@ -12,6 +13,7 @@ import type { Decision } from "../rules/policy.ts";
 import { type RequestHead, valuesOf } from "../rules/request-head.ts";
 import { headTooLong } from "../upstream/judge-answer.ts";
 import { type AnswerHead, answerValues, parseAnswerHead, TOO_LONG } from "./head.ts";
+import { SharedReading } from "./shared-reading.ts";
 import { joinTunnel } from "./tunnel.ts";
 import { relayRefusal } from "./upgrade-answer.ts";
 import { fieldLines, http1Client, smooth, type UpgradeClient } from "./upgrade-client.ts";
@@ -25,9 +27,10 @@ type Forward = Extract<Decision, { kind: "forward" }>;
 export type UpgradeLane = (head: RequestHead, socket: Duplex, firstBytes: Buffer) => void;
 
 export function createUpgradeLane(context: LaneContext): UpgradeLane {
+  const reading = new SharedReading(createYoungGarbage());
   return (head, socket, firstBytes) => {
     socket.on("error", () => {});
-    beginUpgrade(context, head, http1Client(socket, firstBytes, context.limits().writeStallMs));
+    beginUpgrade(context, reading, head, http1Client(socket, firstBytes, context.limits().writeStallMs));
   };
 }
 
@@ -35,14 +38,20 @@ export function createUpgradeLane(context: LaneContext): UpgradeLane {
 const MAX_INTERIM = 8;
 
 /** The head is checked and has the fields of an HTTP/1.1 upgrade, however it came. */
-export function beginUpgrade(context: LaneContext, head: RequestHead, client: UpgradeClient): void {
+export function beginUpgrade(
+  context: LaneContext,
+  reading: SharedReading,
+  head: RequestHead,
+  client: UpgradeClient,
+): void {
   const exchange = new Exchange(context, head);
   exchange.kind = "upgrade";
-  new Upgrade(context, exchange, client).begin();
+  new Upgrade(context, reading, exchange, client).begin();
 }
 
 class Upgrade {
   readonly #context: LaneContext;
+  readonly #reading: SharedReading;
   readonly #exchange: Exchange;
   readonly #client: UpgradeClient;
   readonly #abort = new AbortController();
@@ -50,8 +59,9 @@ class Upgrade {
   #timer: NodeJS.Timeout | undefined;
   #isDone = false;
 
-  constructor(context: LaneContext, exchange: Exchange, client: UpgradeClient) {
+  constructor(context: LaneContext, reading: SharedReading, exchange: Exchange, client: UpgradeClient) {
     this.#context = context;
+    this.#reading = reading;
     this.#exchange = exchange;
     this.#client = client;
   }
@@ -151,7 +161,8 @@ class Upgrade {
     if (early.length > 0) target.write(early);
     exchange.bytesOut = first.length;
     exchange.bytesIn = early.length;
-    joinTunnel(end, { stream: target, cut: () => void target.destroy() }, forward.site.timeouts.tunnelIdleMs, {
+    const there = { stream: target, cut: () => void target.destroy() };
+    joinTunnel(this.#reading, end, there, forward.site.timeouts.tunnelIdleMs, {
       fromClient: (bytes) => (exchange.bytesIn += bytes),
       fromTarget: (bytes) => (exchange.bytesOut += bytes),
       silent: () => this.#context.limitReached("tunnel_silence", exchange.client.address),
