@@ -7,7 +7,7 @@
  * never returns from the flush at exit when the disk is full or the reader is gone (4.2.1: every error but EAGAIN is
  * tried again for ever), so a stop would hang; and it measures its whole buffer again for each line.
  */
-import { write, writeSync } from "node:fs";
+import { fstatSync, write, writeSync } from "node:fs";
 import type { DestinationStream } from "pino";
 
 export interface LineSink extends DestinationStream {
@@ -26,8 +26,13 @@ const RETRY_MS = 25;
  * the loop was a tenth of a small request. Who reads along does not see it, and a stop or a crash writes what waits.
  */
 const GATHER_MS = 10;
-/** POSIX (write, PIPE_BUF) keeps this many to a pipe in one piece, whoever else writes. */
-const UNTORN_BYTES = 4_096;
+/**
+ * Bytes of one write that stay together, whoever else writes. To a file all: Linux locks the file, and the offset where it
+ * is shared. To a Unix socket (journald) what it puts into one buffer (net/unix/af_unix.c: 32 KiB and more). To a pipe what
+ * POSIX promises (write, PIPE_BUF); the same to whatever else there is. Small pieces are dear: with all of them 4,096,
+ * two busy workers spent a quarter of each request on going to the thread pool and back.
+ */
+const UNTORN = { file: Infinity, socket: 32_768, other: 4_096 } as const;
 const NEWLINE = 0x0a;
 /** Last lines are worth this much of a stop and no more. */
 const EXIT_WITHIN_MS = 500;
@@ -36,6 +41,7 @@ const isFull = (error: NodeJS.ErrnoException): boolean => error.code === "EAGAIN
 
 /** `isShared`: other processes write there, too, so whole lines go in pieces that the kernel does not tear. */
 export function createLineSink(fd: number, { isShared } = { isShared: false }): LineSink {
+  const untorn = isShared ? untornBytes(fd) : Infinity;
   let waiting = "";
   let dropped = 0;
   /** Of these, what the log has said itself. */
@@ -70,7 +76,7 @@ export function createLineSink(fd: number, { isShared } = { isShared: false }): 
   };
 
   const put = (bytes: Buffer): void => {
-    write(fd, isShared ? wholeLines(bytes) : bytes, (error, count) => {
+    write(fd, wholeLines(bytes, untorn), (error, count) => {
       if (error !== null && isFull(error)) {
         setTimeout(put, RETRY_MS, bytes);
         return;
@@ -105,7 +111,7 @@ export function createLineSink(fd: number, { isShared } = { isShared: false }): 
   };
 
   process.on("exit", () => {
-    if (!isGone && waiting !== "") writeLast(fd, Buffer.from(waiting), { afterAnother: isWriting, isShared });
+    if (!isGone && waiting !== "") writeLast(fd, Buffer.from(waiting), { afterAnother: isWriting, untorn });
   });
 
   return {
@@ -132,16 +138,25 @@ function linesIn(bytes: Buffer): number {
   return count;
 }
 
+function untornBytes(fd: number): number {
+  try {
+    const kind = fstatSync(fd);
+    return kind.isFile() ? UNTORN.file : kind.isSocket() ? UNTORN.socket : UNTORN.other;
+  } catch {
+    return UNTORN.other; // closed: the first write says so
+  }
+}
+
 /** What fits into one untearable write and ends with a line; a line longer than that goes alone. */
-function wholeLines(bytes: Buffer): Buffer {
-  if (bytes.length <= UNTORN_BYTES) return bytes;
-  const end = bytes.lastIndexOf(NEWLINE, UNTORN_BYTES - 1);
+function wholeLines(bytes: Buffer, untorn: number): Buffer {
+  if (bytes.length <= untorn) return bytes;
+  const end = bytes.lastIndexOf(NEWLINE, untorn - 1);
   const cut = (end < 0 ? bytes.indexOf(NEWLINE) : end) + 1;
   return cut === 0 ? bytes : bytes.subarray(0, cut);
 }
 
 /** In the exit handler nothing asynchronous runs any more, but the pool's threads do. */
-function writeLast(fd: number, bytes: Buffer, how: { afterAnother: boolean; isShared: boolean }): void {
+function writeLast(fd: number, bytes: Buffer, how: { afterAnother: boolean; untorn: number }): void {
   const pause = (ms: number): void => {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
   };
@@ -150,7 +165,7 @@ function writeLast(fd: number, bytes: Buffer, how: { afterAnother: boolean; isSh
   let rest = bytes;
   while (rest.length > 0 && Date.now() < deadline) {
     try {
-      rest = rest.subarray(writeSync(fd, how.isShared ? wholeLines(rest) : rest));
+      rest = rest.subarray(writeSync(fd, wholeLines(rest, how.untorn)));
     } catch (error) {
       if (!isFull(error as NodeJS.ErrnoException)) return;
       pause(RETRY_MS);

@@ -2,6 +2,8 @@
  * Lines on their way to a descriptor: gathered for a moment, whole and in order, at once when somebody asks.
  */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -95,3 +97,58 @@ test("every line for a disk that is full counts as dropped", async (t) => {
   await flushed(sink);
   assert.equal(sink.dropped(), 300);
 });
+
+const SINK = new URL("../../src/observe/line-sink.ts", import.meta.url).href;
+const LINES = 6_000;
+/** Some ten thousand bytes a turn, so that far more than one untorn piece waits when the moment is over. */
+const PROGRAM = `
+const { createLineSink } = await import(${JSON.stringify(SINK)});
+const sink = createLineSink(1, { isShared: true });
+const [name] = process.argv.slice(1);
+for (let at = 0; at < ${LINES}; at++) {
+  sink.write(name + " " + at + " " + name.repeat(at % 300) + ".\\n");
+  if (at % 100 === 99) await new Promise(setImmediate);
+}
+sink.flush(() => {});
+`;
+
+/** Resolves with what came through when both are gone. */
+const SHARED: Record<string, (t: TestContext) => Promise<string>> = {
+  // What Node calls a pipe is a pair of Unix sockets, as journald's.
+  "a socket": (t) => writeBoth(t, '"$@" a & "$@" b; wait', "pipe"),
+  "a pipe": (t) => writeBoth(t, '{ "$@" a & "$@" b; wait; } | cat', "pipe"),
+  "a file": async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), "gatehouse-line-sink-"));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const file = join(folder, "log");
+    // Not for appending: the two share its offset, as after a redirection by a shell.
+    const fd = openSync(file, "w");
+    t.after(() => closeSync(fd));
+    await writeBoth(t, '"$@" a & "$@" b; wait', fd);
+    return readFileSync(file, "utf8");
+  },
+};
+
+async function writeBoth(t: TestContext, shell: string, stdout: "pipe" | number): Promise<string> {
+  const words = ["-c", shell, "sh", process.execPath, "--input-type=module", "-e", PROGRAM];
+  const child = spawn("sh", words, { stdio: ["ignore", stdout, "inherit"] });
+  t.after(() => child.kill("SIGKILL"));
+  let text = "";
+  child.stdout?.setEncoding("utf8").on("data", (piece: string) => (text += piece));
+  const [code] = (await once(child, "close")) as [number | null];
+  assert.equal(code, 0);
+  return text;
+}
+
+for (const [where, run] of Object.entries(SHARED)) {
+  test(`two processes write to ${where}, and no line of either is torn, lost or out of order`, async (t) => {
+    const lines = (await run(t)).split("\n");
+    assert.equal(lines.pop(), "");
+    for (const name of ["a", "b"]) {
+      const own = lines.filter((line) => line.startsWith(`${name} `));
+      assert.equal(own.length, LINES, name);
+      for (const [at, line] of own.entries()) assert.equal(line, `${name} ${at} ${name.repeat(at % 300)}.`);
+    }
+    assert.equal(lines.length, LINES * 2);
+  });
+}
