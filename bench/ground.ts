@@ -32,11 +32,13 @@ export interface Field {
   destroy(): void;
 }
 
+export const CORES: Cores = availableParallelism() > 1 ? { rival: 0, load: 1 } : { rival: undefined, load: undefined };
+
 const TARGET = join(import.meta.dirname, "target.ts");
 
 export async function prepareField(): Promise<Field> {
   const folder = mkdtempSync(join(tmpdir(), "gatehouse-bench-"));
-  const cores: Cores = availableParallelism() > 1 ? { rival: 0, load: 1 } : { rival: undefined, load: undefined };
+  const cores = CORES;
   const ca = await makeCa({ name: "Bench CA" });
   const bundle = await ca.issueBundle({ names: [HOST], days: 90 });
   const certificate = {

@@ -20,6 +20,7 @@ import { bareHttpProxy } from "./rivals/http-proxy.ts";
 import { nginx } from "./rivals/nginx.ts";
 import type { Rival, RunningRival } from "./rivals/rival.ts";
 import { type Scenario, SCENARIOS } from "./scenarios.ts";
+import { laboriousBundle, workerRivals } from "./workers.ts";
 
 const OTHERS: readonly Rival[] = [nginx, haproxy, caddy, bareHttpProxy];
 const DEFAULT_ENTRY = join(import.meta.dirname, "../dist/cli/main.js");
@@ -63,28 +64,34 @@ async function run(options: BenchOptions): Promise<BenchResult> {
         return false;
       });
     const rivals = present(wanted, missing);
-    const lasting: Contestant[] = [];
+    const lasting = async (rival: Rival, folder = rival.name): Promise<Contestant> => {
+      const running = await rival.start(field.ground(folder.replaceAll(" ", "-")));
+      started.push(running);
+      return { rival, running };
+    };
+    const usual: Contestant[] = [];
     if (scenarios.some((scenario) => scenario.isFreshEachRound !== true)) {
-      for (const rival of rivals) {
-        const running = await rival.start(field.ground(rival.name));
-        started.push(running);
-        lasting.push({ rival, running });
-      }
+      for (const rival of rivals) usual.push(await lasting(rival));
     }
-    const contestants = (scenario: Scenario, absent: ScenarioResult["skipped"]): Contestant[] => {
+    const contestants = async (scenario: Scenario, absent: ScenarioResult["skipped"]): Promise<Contestant[]> => {
       if (scenario.contest === "forward") {
         const forwarders = forwardRivals({ entry, base: options.base, bundle });
         return present(forwarders, absent).map((rival) => ({ rival, running: undefined }));
       }
+      if (scenario.contest === "workers") {
+        const own = scenario.isLaborious === true ? await laboriousBundle(bundle, options.isSmoke) : bundle;
+        const all = workerRivals({ entry, base: options.base, bundle: own });
+        return Promise.all(all.map((rival) => lasting(rival, `${scenario.name}-${rival.name}`)));
+      }
       if (scenario.contest === "hosts") {
         return hostRivals({ entry, bundle, isSmoke: options.isSmoke }).map((rival) => ({ rival, running: undefined }));
       }
-      return scenario.isFreshEachRound === true ? rivals.map((rival) => ({ rival, running: undefined })) : lasting;
+      return scenario.isFreshEachRound === true ? rivals.map((rival) => ({ rival, running: undefined })) : usual;
     };
     const results: ScenarioResult[] = [];
     for (const scenario of scenarios) {
       const absent = scenario.contest === undefined ? missing : [];
-      const result = await runScenario(scenario, contestants(scenario, absent), absent, options, field);
+      const result = await runScenario(scenario, await contestants(scenario, absent), absent, options, field);
       results.push(result);
       process.stdout.write(`${tableOf(result)}\n\n`);
     }

@@ -40,6 +40,8 @@ export interface Unit {
   of(result: LoadResult): number;
 }
 
+export const EACH: Unit = { perSecond: 1e6, of: (result) => result.done };
+
 /** Log lines and closes that come after the last answer belong to it. */
 const SETTLE_MS = 100;
 /** Not counted. The first is longer for the compilers, the others are for caches and connections. */

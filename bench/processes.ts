@@ -120,6 +120,16 @@ export function cpuSecondsOf(pid: number): number {
   return ticks / TICKS_PER_SECOND;
 }
 
+/** The same by process, for those that are there now. */
+export function cpuSecondsOfEach(pid: number): Map<number, number> {
+  const result = new Map<number, number>();
+  for (const one of [pid, ...descendantsOf(pid)]) {
+    const fields = statOf(one);
+    if (fields !== undefined) result.set(one, (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND);
+  }
+  return result;
+}
+
 /** Bytes in memory of a process and all below it; pages they share are counted once (PSS, or RSS where that is shut). */
 export function memoryOf(pid: number): number {
   let bytes = 0;

@@ -26,6 +26,7 @@ export interface ScenarioResult {
   rivals: RivalResult[];
   skipped: { rival: string; reason: string }[];
   aims: Readonly<Record<string, number>>;
+  p99Aims: Readonly<Record<string, number>>;
 }
 
 export interface BenchResult {
@@ -96,6 +97,7 @@ export function scenarioResult(
     })),
     skipped,
     aims: scenario.aims ?? {},
+    p99Aims: scenario.p99Aims ?? {},
   };
 }
 
@@ -110,9 +112,20 @@ export function writeJson(result: BenchResult, to: string): string {
 
 const ratioText = ({ name, ratio }: RivalResult, aims: ScenarioResult["aims"]): string => {
   if (name === "gatehouse" || ratio === undefined) return "";
-  const aim = aims[name];
-  return aim === undefined ? ratio.toFixed(2) : `${ratio.toFixed(2)} ${ratio <= aim ? "≤" : "> !"} ${aim}`;
+  return aimed(ratio, aims[name]);
 };
+
+const aimed = (ratio: number, aim: number | undefined): string =>
+  aim === undefined ? ratio.toFixed(2) : `${ratio.toFixed(2)} ${ratio <= aim ? "≤" : "> !"} ${+aim.toFixed(3)}`;
+
+function p99Lines({ rivals, p99Aims }: ScenarioResult): string[] {
+  const own = rivals.find(({ name }) => name === "gatehouse")?.median.latencyMs.p99;
+  return rivals.flatMap(({ name, median }) => {
+    const aim = p99Aims[name];
+    if (own === undefined || aim === undefined) return [];
+    return [`p99 over that of ${name}: ${aimed(own / median.latencyMs.p99, aim)}`];
+  });
+}
 
 export function tableOf(result: ScenarioResult): string {
   const head = [
@@ -152,7 +165,8 @@ export function tableOf(result: ScenarioResult): string {
     return words.length === 0 ? "" : `${name}: ${words.join(", ")}`;
   });
   const skipped = result.skipped.map(({ rival, reason }) => `${rival}: ${reason}`);
-  return [`${result.name}: ${result.question}`, ...[head, ...rows].map(line), ...facts, ...skipped]
+  const title = `${result.name}: ${result.question}`;
+  return [title, ...[head, ...rows].map(line), ...p99Lines(result), ...facts, ...skipped]
     .filter((text) => text !== "")
     .map((text) => text.trimEnd())
     .join("\n");

@@ -10,8 +10,9 @@ import { h2load } from "./loads/h2load.ts";
 import { handshakes } from "./loads/handshakes.ts";
 import type { LoadResult } from "./loads/load.ts";
 import { websocketEcho } from "./loads/websocket.ts";
-import { costOf, type Measure, type Unit } from "./measure.ts";
+import { costOf, EACH, type Measure, type Unit } from "./measure.ts";
 import { pageAssets } from "./page.ts";
+import { AIM_OF_ITS_COST, ONE_WORKER, workerHandshakes, workerRequests } from "./workers.ts";
 
 export interface Scenario {
   name: string;
@@ -22,13 +23,16 @@ export interface Scenario {
   needsH2?: boolean;
   /** Gatehouse's cost over this rival's, at most. */
   aims?: Readonly<Record<string, number>>;
+  /** The same for the slowest of a hundred answers. */
+  p99Aims?: Readonly<Record<string, number>>;
   /** Each round starts its own process instead of going on with the one that served the scenarios before. */
   isFreshEachRound?: boolean;
   /** Others than the usual rivals: Gatehouse with ten hosts; those who forward ports. */
-  contest?: "hosts" | "forward";
+  contest?: "hosts" | "forward" | "workers";
+  /** The certificate has a key that makes the server work. */
+  isLaborious?: boolean;
 }
 
-const EACH: Unit = { perSecond: 1e6, of: (result: LoadResult) => result.done };
 const PER_GB: Unit = { perSecond: 1e3, of: (result: LoadResult) => result.bodyBytes / 1e9 };
 
 const TEN_MB = 10_000_000;
@@ -53,9 +57,10 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "steady-h1",
-    question: "How long does a small GET take at 2,000 a second, far from anybody's limit?",
+    question: "How long does a small GET take when all have 3,000 a second, half of what Caddy can?",
     unit: "µs/request",
-    measure: costOf(h2load({ protocol: "h1", connections: 20, perSecond: 2000, ...small }), EACH, 40),
+    measure: costOf(h2load({ protocol: "h1", connections: 20, perSecond: 3000, ...small }), EACH, 40),
+    p99Aims: { caddy: 1 },
   },
   {
     name: "64kb-h1",
@@ -146,5 +151,22 @@ export const SCENARIOS: readonly Scenario[] = [
     aims: { [TEN_HOSTS]: 1.05 },
     isFreshEachRound: true,
     contest: "hosts",
+  },
+  {
+    name: "workers",
+    question: "What does a small GET cost the busiest process, with two workers and with one?",
+    unit: "µs/request",
+    measure: workerRequests(64, 64),
+    aims: { [ONE_WORKER]: AIM_OF_ITS_COST },
+    contest: "workers",
+  },
+  {
+    name: "workers-handshake",
+    question: "How long from one full handshake to the next (RSA, 6,144 bits), with two workers and with one?",
+    unit: "µs/handshake",
+    measure: workerHandshakes(16, 16),
+    aims: { [ONE_WORKER]: AIM_OF_ITS_COST },
+    contest: "workers",
+    isLaborious: true,
   },
 ];

@@ -14,6 +14,8 @@ export interface H2loadOptions {
   connections: number;
   /** Without TLS. */
   isPlain?: boolean;
+  /** Of h2load. Default one. */
+  threads?: number;
   /** Requests in flight per connection; HTTP/1.1 has one. */
   streams?: number;
   /** Asked for in turn by each connection. */
@@ -76,9 +78,14 @@ export function h2load(options: H2loadOptions): Load {
 }
 
 function words(options: H2loadOptions, front: Front, amount: Amount): string[] {
-  const { protocol, connections, streams = 1, uploadBytes, perSecond } = options;
+  const { protocol, connections, threads = 1, streams = 1, uploadBytes, perSecond } = options;
   const clients = "count" in amount ? Math.min(connections, amount.count) : connections;
-  const list = [`-c${clients}`, `-m${streams}`, `--connect-to=127.0.0.1:${front.port}`];
+  const list = [
+    `-c${clients}`,
+    `-m${streams}`,
+    `-t${Math.min(threads, clients)}`,
+    `--connect-to=127.0.0.1:${front.port}`,
+  ];
   list.push("seconds" in amount ? `-D${amount.seconds}` : `-n${amount.count}`);
   if (protocol === "h1") list.push("--h1");
   if (perSecond !== undefined) list.push(`--rps=${perSecond / clients}`);

@@ -4,11 +4,12 @@
  *   change to all of them: to the rest of Gatehouse they are one `Serving`.
  * Never: serves a client, or listens: the sockets are opened here by node:cluster and shared.
  *
- * Each worker accepts from the shared socket by itself (SCHED_NONE). Node's other way, round robin, lost: the primary
- * accepts and passes each connection on, which costs it a message and the client a wait whenever the primary is busy
- * with a large reload, and a worker that hangs goes on being given connections. SO_REUSEPORT lost too: the kernel deals
- * connections to a socket that nobody reads any more (a worker that hangs or leaves), and a port that another program
- * has would no longer be refused.
+ * Each worker accepts from the shared socket by itself (SCHED_NONE): whoever is free takes the next one, so connections
+ * are spread by chance, and unevenly where they stay (docs/performance.md). Node's other way, round robin, lost: the
+ * primary accepts and passes each connection on. That makes a full handshake 1.4 times as dear (a fifth to a quarter of
+ * a handshake in the primary, as much again in the worker), and was not even either. SO_REUSEPORT lost too: the kernel
+ * deals connections to a socket that nobody reads any more (a worker that hangs or leaves) and resets what waits there
+ * when it closes, and a port that another program has would no longer be refused.
  */
 import cluster from "node:cluster";
 import { addVisitors } from "../core/visitors.ts";

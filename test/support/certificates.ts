@@ -15,6 +15,8 @@ export interface IssueOptions {
   notBefore?: Date;
   /** The leaf says where the certificate of its issuer is, as those of public CAs do. */
   issuerUrl?: string;
+  /** Of the leaf. Default: new ones, ECDSA P-256. */
+  keys?: webcrypto.CryptoKeyPair;
 }
 
 export interface Issued {
@@ -83,8 +85,9 @@ export async function makeCa(options: { name?: string; intermediate?: boolean } 
   const issuer = middle ?? root;
   const caPem = `${root.certificate.toString("pem")}\n`;
 
-  const issue = async ({ names, days = 90, notBefore = new Date(Date.now() - 3_600_000), issuerUrl }: IssueOptions) => {
-    const keys = await newKeys();
+  const issue = async (wanted: IssueOptions) => {
+    const { names, days = 90, notBefore = new Date(Date.now() - 3_600_000), issuerUrl } = wanted;
+    const keys = wanted.keys ?? (await newKeys());
     const leaf = await x509.X509CertificateGenerator.create({
       serialNumber: serial(),
       subject: `CN=${names[0]}`,
