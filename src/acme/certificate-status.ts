@@ -56,7 +56,7 @@ export function certificateStatus(
     notBefore: bundle?.notBefore,
     notAfter: bundle?.notAfter,
     renewAt: bundle && renewAt,
-    nextTry: nextTry && Math.max(nextTry, now),
+    nextTry: nextTry === undefined ? undefined : Math.max(nextTry, now),
     lastError: heldBy ?? (failure && [failure.message, failure.hint].filter((part) => part !== undefined).join(" ")),
     lastFailure: failure && {
       code: failure.code,

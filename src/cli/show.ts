@@ -118,7 +118,8 @@ function statusFacts(one: CertificateStatus): Facts {
     ["valid from", isoTime(one.notBefore)],
     ["expires", ahead(one.notAfter)],
     ["due", ahead(one.renewAt)],
-    ["next try", ahead(one.nextTry)],
+    // It waits its turn, or for the router and the name to lead here.
+    ["next try", one.nextTry !== undefined && one.nextTry <= now ? "now" : ahead(one.nextTry)],
     ["failures", one.consecutiveFailures === 0 ? undefined : `${one.consecutiveFailures} in a row`],
     ["last failure", one.lastFailure && `${isoTime(one.lastFailure.at)} ${one.lastFailure.code}`],
     ["it said", one.lastFailure?.message],
