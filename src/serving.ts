@@ -4,10 +4,10 @@
  * Never: touches storage, schedules or the admin socket: what it lacks it asks of the keeper.
  */
 import { createHash } from "node:crypto";
-import { isIP } from "node:net";
 import { type Devices, type Keeper, NO_DEVICES, type Serving } from "./cluster/contract.ts";
 import type { Config } from "./config/model.ts";
 import { errorText } from "./core/errors.ts";
+import { inPieces } from "./core/pieces.ts";
 import { createVisitorTally } from "./core/visitors.ts";
 import { createAccessLog } from "./observe/access-log.ts";
 import { createPassthrough } from "./forward/passthrough.ts";
@@ -19,11 +19,12 @@ import { createFront } from "./proxy/front.ts";
 import { createHomeAssistantHint } from "./proxy/home-assistant.ts";
 import { createLimitReports } from "./proxy/limits.ts";
 import { createTunnelBounds } from "./proxy/limits-tunnels.ts";
-import { createRules } from "./proxy/rules/policy.ts";
+import { createRules, prepareRules } from "./proxy/rules/policy.ts";
 import { createUpstreamPool } from "./proxy/upstream/pool.ts";
 import { createArrivals } from "./tls/arrivals.ts";
 import { createContexts } from "./tls/contexts.ts";
 import type { FallbackCertificate } from "./tls/fallback.ts";
+import { NOBODY, readRoster } from "./tls/roster.ts";
 import { siteAt } from "./tls/unnamed.ts";
 import { createSniChooser } from "./tls/sni.ts";
 import { createWishes } from "./tls/wishes.ts";
@@ -45,17 +46,13 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   const { keeper, log, metrics } = options;
   // All workers have this certificate, and nobody else has it.
   const mark = createHash("sha256").update(options.fallback.certificatePem).digest("hex").slice(0, 16);
-  let rules = createRules(first, mark);
+  let rules = createRules({ ...first, sites: [] }, mark);
   let { limits } = first;
-  let names: ReadonlySet<string> = new Set();
-  /** Every name that clients may ask for, with the one its certificate is kept under; none: each name below it has its own. */
-  let asked: ReadonlyMap<string, string | undefined> = new Map();
-  /** Sites that are addresses, with the name their certificate is kept under. */
-  let addresses: ReadonlyMap<string, string> = new Map();
+  let roster = NOBODY;
   /** Those below a star whose certificate is here. */
   const guests = new Set<string>();
   /** Of a configuration that is being taken: what is issued meanwhile is for them, too. */
-  let coming: ReadonlySet<string> = names;
+  let coming = roster.names;
   let access = createAccessLog(log, { enabled: first.log.access });
   let isLeaving = false;
   let isDraining = false;
@@ -63,11 +60,9 @@ export function createServing(first: Config, options: ServingOptions): Serving {
 
   let devices = NO_DEVICES;
   let owners = new Map<string, Devices["accepted"][number]>();
-  /** Names of sites that ask for a client certificate. */
-  let asking: ReadonlySet<string> = new Set();
 
   const contexts = createContexts({
-    clientCa: (name) => (asking.has(name) || rules.asksDevice(name) ? devices.caPem : undefined),
+    clientCa: (name) => (roster.asking.has(name) || rules.asksDevice(name) ? devices.caPem : undefined),
   });
   const visitors = createVisitorTally();
   const demo = createDemo();
@@ -93,7 +88,12 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   };
   const arrivals = createArrivals({ fetch: (name) => keeper.bundle(name), arrived: setBundle });
   const wishes = createWishes({ ask: (name) => keeper.wish(name), arrived: setBundle });
-  const sni = createSniChooser({ names: () => asked, keptAs: (site, name) => asked.get(site) ?? name, contexts, log });
+  const sni = createSniChooser({
+    names: () => roster.asked,
+    keptAs: (site, name) => roster.asked.get(site) ?? name,
+    contexts,
+    log,
+  });
   const passthrough = createPassthrough({ log, isLogged: () => isLogged });
   metrics.watchPorts(() => passthrough.traffic());
   const front = createFront({
@@ -111,7 +111,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     },
     fallback: options.fallback,
     addressCertificate(local) {
-      const name = addresses.size === 0 ? undefined : siteAt(addresses, local);
+      const name = roster.addresses.size === 0 ? undefined : siteAt(roster.addresses, local);
       const bundle = name === undefined ? undefined : contexts.bundle(name);
       return bundle && { keyPem: bundle.keyPem, certificatePem: bundle.chainPem };
     },
@@ -122,7 +122,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
 
   const isGuest = (name: string): boolean => {
     const star = `*${name.slice(name.indexOf("."))}`;
-    return !names.has(name) && asked.has(star) && asked.get(star) === undefined;
+    return !roster.names.has(name) && roster.asked.has(star) && roster.asked.get(star) === undefined;
   };
 
   function wished(name: string): Promise<void> | undefined {
@@ -143,72 +143,67 @@ export function createServing(first: Config, options: ServingOptions): Serving {
 
   return {
     async apply(next) {
-      const nextRules = createRules(next, mark);
-      // Of a site whose TLS goes through, the machine behind it has the certificate.
-      const ours = next.sites.filter(({ passthrough }) => passthrough === undefined);
-      const nextNames = new Set(ours.flatMap(({ name, onDemand }) => (onDemand === undefined ? [name] : [])));
-      const nextAsked = new Map(
-        ours.flatMap(({ name, names: further = [], onDemand }) =>
-          [name, ...further].map((each) => [each, onDemand === undefined ? name : undefined] as const),
+      const nextRules = await prepareRules(next, mark);
+      const nextRoster = await readRoster(next.sites);
+      const upstreams = new Map<string, readonly string[]>();
+      await inPieces(next.sites, ({ name, routes }) =>
+        upstreams.set(
+          name,
+          routes.map(({ target }) => target.text),
         ),
       );
-      coming = nextNames;
-      const fresh = [...nextNames].filter((name) => !names.has(name));
+      const last = roster;
+      coming = nextRoster.names;
+      const fresh = [...nextRoster.names].filter((name) => !last.names.has(name));
       // Who comes to an address names nobody, so nothing could be fetched for it later.
-      const ahead = fresh.length <= READ_AHEAD ? fresh : fresh.filter((name) => isIP(name) !== 0);
+      const ahead = fresh.length <= READ_AHEAD ? fresh : fresh.filter((name) => nextRoster.addresses.has(name));
       for (const name of ahead) {
         const bundle = await keeper.bundle(name);
         // One that was issued while we asked is newer.
         if (bundle !== undefined && contexts.bundle(name) === undefined) setBundle(bundle);
       }
+      // Before the first there is nothing to mix them with, and clients come as soon as a port is open.
+      if (last === NOBODY) rules = nextRules;
       try {
         // Opens what is new before it closes what is gone; when a port is taken, nothing has changed yet.
         await front.relisten(next.listen);
       } catch (error) {
-        coming = names;
-        for (const name of nextNames) if (!names.has(name)) contexts.remove(name);
+        coming = last.names;
+        for (const name of fresh) contexts.remove(name);
         throw error;
       }
-      const last = names;
+      // From here to the end without a pause: one configuration or the other, never some of each.
       rules = nextRules;
       limits = next.limits;
-      names = nextNames;
-      asked = nextAsked;
-      addresses = new Map(
-        [...asked].flatMap(([name, kept]) => (kept === undefined || isIP(name) === 0 ? [] : [[name, kept]])),
-      );
+      roster = nextRoster;
       for (const name of guests) {
         if (isGuest(name)) continue;
         guests.delete(name);
-        if (!names.has(name)) contexts.remove(name);
+        if (!roster.names.has(name)) contexts.remove(name);
       }
-      const lastAsking = asking;
-      asking = new Set(next.sites.flatMap(({ name, clientCert }) => (clientCert === undefined ? [] : [name])));
-      for (const name of [...asking, ...lastAsking]) {
-        if (asking.has(name) !== lastAsking.has(name)) contexts.renew(name);
+      for (const name of [...roster.asking, ...last.asking]) {
+        if (roster.asking.has(name) !== last.asking.has(name)) contexts.renew(name);
       }
-      if (ahead !== fresh) arrivals.expect(fresh.filter((name) => isIP(name) === 0));
+      if (ahead !== fresh) arrivals.expect(fresh.filter((name) => !roster.addresses.has(name)));
       log.level = next.log.level;
       access = createAccessLog(log, { enabled: next.log.access });
       isLogged = next.log.access;
-      metrics.setSites(
-        next.sites.map((site) => ({ name: site.name, upstreams: site.routes.map((route) => route.target.text) })),
-      );
-      for (const name of last) {
-        if (nextNames.has(name)) continue;
+      metrics.setSites(upstreams);
+      for (const name of last.names) {
+        if (roster.names.has(name)) continue;
         contexts.remove(name);
         arrivals.forget(name);
       }
     },
     setBundle(bundle) {
-      if (!names.has(bundle.name) && !coming.has(bundle.name) && !isGuest(bundle.name)) return;
+      if (!roster.names.has(bundle.name) && !coming.has(bundle.name) && !isGuest(bundle.name)) return;
       arrivals.forget(bundle.name);
       setBundle(bundle);
     },
     setDevices(next) {
       devices = next;
       owners = new Map(next.accepted.map((one) => [one.sha256, one]));
-      for (const name of [...asking, ...guests]) contexts.renew(name);
+      for (const name of [...roster.asking, ...guests]) contexts.renew(name);
       front.dismissDevices();
     },
     setTicketKeys: (keys) => front.setTicketKeys(keys),

@@ -5,6 +5,7 @@
  */
 import type { CertificateStatus } from "../acme/certificate-status.ts";
 import { errorText } from "../core/errors.ts";
+import { inPieces } from "../core/pieces.ts";
 import type { Clock } from "../core/time.ts";
 import type { Logger } from "../observe/log.ts";
 import type { CertificateSample, Metrics } from "../observe/metrics.ts";
@@ -99,7 +100,7 @@ export function createGuardian(options: {
     statuses = await options.certificates();
     const rules = options.rules();
     const names = new Set<string>();
-    for (const status of statuses) {
+    await inPieces(statuses, (status) => {
       const { name } = status;
       names.add(name);
       const alert = certificateAlert(status, seen.get(name)?.problem, rules, clock.now());
@@ -110,7 +111,7 @@ export function createGuardian(options: {
         alerted.delete(name);
         notifier.settle(alertKey(name), "All is well with its certificate again.");
       }
-    }
+    });
     for (const name of alerted) {
       if (names.has(name)) continue;
       alerted.delete(name);

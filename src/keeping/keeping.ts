@@ -4,6 +4,7 @@
  *   metrics listener, the companions, and the order in which a reload reaches all of them.
  * Never: touches a client's connection.
  */
+import { setImmediate } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { createAlpnChallenges } from "../acme/challenge-alpn.ts";
 import { createChallenges } from "../acme/challenges.ts";
@@ -21,7 +22,7 @@ import type { Notifier } from "../observe/notify.ts";
 import { type CertificateBundle, createBundleStore } from "../storage/bundles.ts";
 import { createFileStorage } from "../storage/files.ts";
 import { createAnswers } from "./answers.ts";
-import type { Companion } from "./companion.ts";
+import { type Companion, joinCompanions } from "./companion.ts";
 import { createDesk } from "./desk.ts";
 import { createDeviceDesk } from "./devices.ts";
 import { createDisabledNames } from "./disabled.ts";
@@ -64,7 +65,8 @@ export interface Keeping extends Keeper {
 
 /** @throws GATEHOUSE_STORAGE_FAILED */
 export async function createKeeping(first: Config, options: KeepingOptions): Promise<Keeping> {
-  const { log, version, metrics, companions, notifier } = options;
+  const { log, version, metrics, notifier } = options;
+  const companions = joinCompanions(options.companions, log);
   const startedAt = systemClock.now();
   let config = first;
   let serving: Serving | undefined;
@@ -103,7 +105,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
   function serve(bundle: CertificateBundle | undefined): void {
     if (bundle === undefined) return;
     serving?.setBundle(bundle);
-    for (const companion of companions) companion.issued?.(bundle);
+    companions.issued(bundle);
   }
   let scheduler = issuingFor(first);
   const guests = await createGuests({ storage, bundles, log, bundle: bundleFor, changed: () => orderFor(config) });
@@ -167,6 +169,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       throw error;
     }
     await observing.take(opened, next.metrics?.listen);
+    await setImmediate(); // each of the steps below takes milliseconds with thousands of names
     const last = config;
     config = next;
     await files.apply(next);
@@ -177,27 +180,10 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       await scheduler.stop();
       scheduler = issuingFor(next);
     }
+    await setImmediate();
     orderFor(next);
-    await tellCompanions();
+    await companions.apply(() => config);
     sayRestart(log, next, last, serving?.workers().length === 0 && countWorkers(next) > 1);
-  }
-
-  async function tellCompanions(): Promise<void> {
-    for (const companion of companions) {
-      await attempt(companion.name, () => companion.apply(config));
-    }
-  }
-
-  /** One room's trouble is not the next one's. */
-  async function attempt(name: string, act: () => void | Promise<void>): Promise<void> {
-    try {
-      await act();
-    } catch (error) {
-      log.error(
-        { event: "companion.failed", companion: name, err: error },
-        "a part of Gatehouse failed, the rest runs",
-      );
-    }
   }
 
   async function bundleFor(name: string): Promise<CertificateBundle | undefined> {
@@ -266,7 +252,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       metrics.reload(true);
       orderFor(first);
       if (options.onlyAsked === true) await scheduler.settled();
-      await tellCompanions();
+      await companions.apply(() => config);
       guardian.start();
       log.info(
         {
@@ -288,8 +274,7 @@ export async function createKeeping(first: Config, options: KeepingOptions): Pro
       files.stop();
       notifier.stop();
       await reloading.settled();
-      const stopCompanions = companions.map((companion) => attempt(companion.name, () => companion.stop()));
-      await Promise.all([drainServing(), scheduler.stop(), guests.stop(), ...stopCompanions]);
+      await Promise.all([companions.stop(), drainServing(), scheduler.stop(), guests.stop()]);
       await closeAll();
     },
   };

@@ -21,7 +21,7 @@ export type HandshakeOutcome = "ok" | "failed" | "refused" | "pending" | "challe
 
 export interface Metrics extends RouterMetrics, DdnsMetrics {
   /** Labels from now on; other sites fold into `_other`. Called at start and at each reload. */
-  setSites(sites: readonly { name: string; upstreams: readonly string[] }[]): void;
+  setSites(upstreamsBySite: ReadonlyMap<string, readonly string[]>): void;
   exchangeStarted(site: string | undefined): void;
   exchangeEnded(record: ExchangeRecord): void;
   /** Between these two an exchange counts as an upgrade and not as a request in flight. */

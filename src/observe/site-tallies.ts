@@ -6,7 +6,8 @@
 import { SiteTally } from "./site-tally.ts";
 
 export interface SiteTallies {
-  set(wanted: readonly { name: string; upstreams: readonly string[] }[]): void;
+  /** Names with their targets; kept, and asked when a site is first used. */
+  set(wanted: ReadonlyMap<string, readonly string[]>): void;
   of(name: string | undefined): SiteTally;
   /** A site that left the configuration goes with its last exchange. */
   forgetIfIdle(name: string | undefined): void;
@@ -26,14 +27,14 @@ export function createSiteTallies(): SiteTallies {
   const sites = new Map<string, SiteTally>();
   /** Out of the configuration but with exchanges still running: their ends must meet their beginnings. */
   const leaving = new Map<string, SiteTally>();
-  /** Of many sites, those that nobody asked for yet, with their targets. */
-  const unused = new Map<string, readonly string[]>();
+  /** All of the configuration; of many sites, most are used by nobody. */
+  let configured: ReadonlyMap<string, readonly string[]> = new Map();
 
-  function firstUse(name: string): SiteTally | undefined {
-    const upstreams = unused.get(name);
+  function use(name: string): SiteTally | undefined {
+    const upstreams = configured.get(name);
     if (upstreams === undefined) return undefined;
-    unused.delete(name);
-    const tally = new SiteTally();
+    const tally = sites.get(name) ?? leaving.get(name) ?? new SiteTally();
+    leaving.delete(name);
     tally.setUpstreams(upstreams);
     sites.set(name, tally);
     return tally;
@@ -41,26 +42,16 @@ export function createSiteTallies(): SiteTallies {
 
   return {
     set(wanted) {
-      const names = new Set(wanted.map((site) => site.name));
+      configured = wanted;
       for (const [name, tally] of sites) {
-        if (names.has(name)) continue;
+        if (wanted.has(name)) continue;
         sites.delete(name);
         if (!tally.isIdle) leaving.set(name, tally);
       }
-      unused.clear();
-      for (const { name, upstreams } of wanted) {
-        const known = sites.get(name) ?? leaving.get(name);
-        if (known === undefined && wanted.length > MANY_SITES) {
-          unused.set(name, upstreams);
-          continue;
-        }
-        const tally = known ?? new SiteTally();
-        leaving.delete(name);
-        tally.setUpstreams(upstreams);
-        sites.set(name, tally);
-      }
+      const known = [...sites.keys(), ...leaving.keys()].filter((name) => wanted.has(name));
+      for (const name of wanted.size > MANY_SITES ? known : wanted.keys()) use(name);
     },
-    of: (name) => (name === undefined ? other : (sites.get(name) ?? leaving.get(name) ?? firstUse(name) ?? other)),
+    of: (name) => (name === undefined ? other : (sites.get(name) ?? leaving.get(name) ?? use(name) ?? other)),
     forgetIfIdle(name) {
       if (name !== undefined && leaving.get(name)?.isIdle === true) leaving.delete(name);
     },

@@ -24,7 +24,7 @@ const READY: Readiness = { isListening: true, isConfigured: true, isDraining: fa
 
 async function observe(t: TestContext, readiness: () => Readiness = () => READY) {
   const metrics = createMetrics({ version: "1.2.3" });
-  metrics.setSites([{ name: "a.example", upstreams: ["10.0.0.5:80"] }]);
+  metrics.setSites(new Map([["a.example", ["10.0.0.5:80"]]]));
   const server = createObserveServer({ metrics, readiness });
   t.after(() => server.close());
   const { port } = await server.listen({ host: "127.0.0.1", port: 0 });

@@ -11,7 +11,7 @@ import { needs, runProgram } from "../support/programs.ts";
 const SITE = "ha.example.org";
 const TARGET = "192.168.0.200:8123";
 
-function metricsOf(sites: Parameters<Metrics["setSites"]>[0] = [{ name: SITE, upstreams: [TARGET] }]): Metrics {
+function metricsOf(sites: Parameters<Metrics["setSites"]>[0] = new Map([[SITE, [TARGET]]])): Metrics {
   const metrics = createMetrics({ version: "1.2.3", clock: { now: () => 1_000_000 } });
   metrics.setSites(sites);
   return metrics;
@@ -125,16 +125,18 @@ test("methods that HTTP does not know are one label, and so are codes outside of
 });
 
 test("the series of a site leave with it, and those of a target with the target", async () => {
-  const metrics = metricsOf([
-    { name: SITE, upstreams: [TARGET, "192.168.0.201:1"] },
-    { name: "old.example.org", upstreams: ["192.168.0.9:1"] },
-  ]);
+  const metrics = metricsOf(
+    new Map([
+      [SITE, [TARGET, "192.168.0.201:1"]],
+      ["old.example.org", ["192.168.0.9:1"]],
+    ]),
+  );
   exchange(metrics);
   exchange(metrics, { upstream: "192.168.0.201:1" });
   exchange(metrics, { site: "old.example.org", upstream: "192.168.0.9:1" });
   metrics.upstreamError("old.example.org", "192.168.0.9:1", "reset");
   metrics.upstreamError(SITE, "192.168.0.201:1", "reset");
-  metrics.setSites([{ name: SITE, upstreams: [TARGET] }]);
+  metrics.setSites(new Map([[SITE, [TARGET]]]));
   const { body } = await metrics.scrape();
   assert.doesNotMatch(body, /old\.example\.org|192\.168\.0\.9|192\.168\.0\.201/);
   assert.equal(await value(metrics, "gatehouse_http_request_duration_seconds_count", { site: SITE }), 2);
@@ -145,19 +147,19 @@ test("requests that outlive their site end where they began, so nothing counts b
   metrics.exchangeStarted(SITE);
   metrics.exchangeStarted(SITE);
   metrics.upgradeOpened(SITE);
-  metrics.setSites([]);
+  metrics.setSites(new Map());
   assert.equal(await value(metrics, "gatehouse_http_requests_in_flight", { site: SITE }), undefined);
   metrics.exchangeEnded(exchangeRecord());
-  metrics.setSites([{ name: SITE, upstreams: [TARGET] }]);
+  metrics.setSites(new Map([[SITE, [TARGET]]]));
   assert.equal(
     await value(metrics, "gatehouse_upgrades_active", { site: SITE }),
     1,
     "the site came back while it was open",
   );
-  metrics.setSites([]);
+  metrics.setSites(new Map());
   metrics.upgradeClosed(SITE);
   metrics.exchangeEnded(exchangeRecord({ kind: "upgrade", status: 101 }));
-  metrics.setSites([{ name: SITE, upstreams: [TARGET] }]);
+  metrics.setSites(new Map([[SITE, [TARGET]]]));
   for (const site of [SITE, "_other"]) {
     assert.equal(await value(metrics, "gatehouse_http_requests_in_flight", { site }), 0);
     assert.equal(await value(metrics, "gatehouse_upgrades_active", { site }), 0);
@@ -212,7 +214,7 @@ test("connections and handshakes count by listener", async () => {
 
 test("of 10,000 sites those that were asked for are told, with their targets, and a scrape stays small", async () => {
   const name = (at: number) => `host${at}.example.org`;
-  const metrics = metricsOf(Array.from({ length: 10_000 }, (_, at) => ({ name: name(at), upstreams: [TARGET] })));
+  const metrics = metricsOf(new Map(Array.from({ length: 10_000 }, (_, at) => [name(at), [TARGET]])));
   exchange(metrics, { site: name(7), upstream: TARGET, upstreamMs: 5 });
   metrics.upstreamError(name(8), TARGET, "reset");
   const { body } = await metrics.scrape();

@@ -9,7 +9,7 @@ import type { ErrorCode } from "../../core/errors.ts";
 import { createNetworkSet, type NetworkSet } from "../../core/networks.ts";
 import { MAX_RETURNS, returnsSaid } from "./passes.ts";
 import type { RequestHead } from "./request-head.ts";
-import { createRouteTable, normaliseHost, type RouteTable, withoutPrefix } from "./routes.ts";
+import { createRouteTable, normaliseHost, prepareRouteTable, type RouteTable, withoutPrefix } from "./routes.ts";
 
 /** Everything the rules know; built beside the old one at a reload and swapped by one assignment. */
 export interface Rules {
@@ -48,9 +48,13 @@ export type Decision =
 /** Server names that are remembered with their site. */
 const MAX_KNOWN_NAMES = 1_000;
 
+/** The same as `createRules`, of thousands of sites: the loop serves while they are made. */
+export async function prepareRules(config: Config, mark: string): Promise<Rules> {
+  return createRules(config, mark, await prepareRouteTable(config.sites));
+}
+
 /** @param mark  hexadecimal, nobody else's, the same in all workers */
-export function createRules(config: Config, mark: string): Rules {
-  const routes = createRouteTable(config.sites);
+export function createRules(config: Config, mark: string, routes: RouteTable = createRouteTable(config.sites)): Rules {
   const trusted = new BlockList();
   for (const cidr of config.trustedProxies) {
     const [address = "", bits] = cidr.split("/");

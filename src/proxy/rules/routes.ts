@@ -5,6 +5,7 @@
  */
 import { isIPv6 } from "node:net";
 import type { RouteConfig, SiteConfig } from "../../config/model.ts";
+import { inPieces } from "../../core/pieces.ts";
 
 export interface RouteTable {
   /** `host` is normalised (see normaliseHost). O(1) in the number of sites. */
@@ -14,33 +15,48 @@ export interface RouteTable {
 }
 
 export function createRouteTable(sites: readonly SiteConfig[]): RouteTable {
+  const { add, table } = openRouteTable();
+  for (const site of sites) add(site);
+  return table;
+}
+
+/** The same, of thousands of sites: the loop serves while it is made. */
+export async function prepareRouteTable(sites: readonly SiteConfig[]): Promise<RouteTable> {
+  const { add, table } = openRouteTable();
+  await inPieces(sites, add);
+  return table;
+}
+
+function openRouteTable(): { add(site: SiteConfig): void; table: RouteTable } {
   const exact = new Map<string, SiteConfig>();
   /** Keyed by what follows the star's label: `*.lab.test` → `lab.test`. */
   const wildcards = new Map<string, SiteConfig>();
   const routes = new Map<SiteConfig, readonly RouteConfig[]>();
-  for (const site of sites) {
-    for (const name of [site.name, ...(site.names ?? [])]) {
-      if (name.startsWith("*.")) wildcards.set(name.slice(2), site);
-      else exact.set(isIPv6(name) ? `[${name}]` : name, site);
-    }
-    routes.set(
-      site,
-      [...site.routes].sort((a, b) => b.prefix.length - a.prefix.length),
-    );
-  }
+  const name = (site: SiteConfig, written: string): void => {
+    if (written.startsWith("*.")) wildcards.set(written.slice(2), site);
+    else exact.set(isIPv6(written) ? `[${written}]` : written, site);
+  };
   return {
-    site(host) {
-      const named = exact.get(host);
-      if (named !== undefined) return named;
-      const dot = host.indexOf(".");
-      return dot > 0 ? wildcards.get(host.slice(dot + 1)) : undefined;
+    add(site) {
+      name(site, site.name);
+      for (const further of site.names ?? []) name(site, further);
+      const isSorted = site.routes.length < 2;
+      routes.set(site, isSorted ? site.routes : site.routes.toSorted((a, b) => b.prefix.length - a.prefix.length));
     },
-    route(site, path) {
-      const all = routes.get(site);
-      const first = all?.[0];
-      // Most sites have this one alone, and every path begins with it.
-      if (first?.prefix === "/" && path.startsWith("/")) return first;
-      return all?.find(({ prefix }) => covers(prefix, pathOnly(path)));
+    table: {
+      site(host) {
+        const named = exact.get(host);
+        if (named !== undefined) return named;
+        const dot = host.indexOf(".");
+        return dot > 0 ? wildcards.get(host.slice(dot + 1)) : undefined;
+      },
+      route(site, path) {
+        const all = routes.get(site);
+        const first = all?.[0];
+        // Most sites have this one alone, and every path begins with it.
+        if (first?.prefix === "/" && path.startsWith("/")) return first;
+        return all?.find(({ prefix }) => covers(prefix, pathOnly(path)));
+      },
     },
   };
 }
