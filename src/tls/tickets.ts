@@ -3,7 +3,7 @@
  * Owns: the key (memory only) and the instant at which all listeners and workers change it together.
  * Never: writes it anywhere: whoever has it reads recorded TLS 1.2 sessions.
  *
- * Node keeps one key and no previous one: after a change, an older ticket costs its client one full handshake and
+ * One key and no previous one: after a change, an older ticket costs its client one full handshake and
  * nothing else. So twice a day and not more often.
  */
 import { randomBytes } from "node:crypto";

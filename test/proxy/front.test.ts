@@ -219,6 +219,32 @@ test("tickets resume a session, and after a change of keys cost a full handshake
   assert.deepEqual([after.outcome, after.socket.isSessionReused()], ["secure", false]);
 });
 
+for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
+  test(`${maxVersion}: a client that takes each ticket for one handshake has one for the next, over changes of the key`, async (t) => {
+    const home = await homeWith(t);
+    let session: Buffer | undefined;
+    const resumed: boolean[] = [];
+    for (let round = 0; round < 9; round++) {
+      if (round === 4) home.front.setTicketKeys(randomBytes(48));
+      const { socket } = await knock(t, home, {
+        servername: "a.test",
+        maxVersion,
+        ...(session === undefined ? {} : { session }),
+      });
+      resumed.push(socket.isSessionReused());
+      // Under TLS 1.3 the ticket comes behind the handshake, before the answer; under 1.2 the old one may be used again.
+      let fresh: Buffer | undefined = maxVersion === "TLSv1.2" ? socket.getSession() : undefined;
+      socket.on("session", (ticket: Buffer) => (fresh = ticket));
+      socket.write("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+      socket.resume();
+      await once(socket, "close");
+      assert.ok(fresh !== undefined, `a ticket in round ${round}`);
+      session = fresh;
+    }
+    assert.deepEqual(resumed, [false, true, true, true, false, true, true, true, true]);
+  });
+}
+
 test("a ClientHello in pieces of any size is one ClientHello", async (t) => {
   const home = await homeWith(t);
   let size = 0;
