@@ -4,6 +4,7 @@
  * Never: looks at two settings at once, or reads a file.
  */
 import type * as z from "zod";
+import { inOneGo } from "../core/pieces.ts";
 import { type Path, shown } from "./findings.ts";
 import { homeOf, type JsonSchema, jsonSchema, knownKeys } from "./json-schema.ts";
 import { isLater } from "./later.ts";
@@ -33,7 +34,10 @@ export interface Judged {
 
 const FIRST_SITE = "two lines are enough: `sites:` and below it `  ha.example.org: 192.168.0.200:8123`";
 
-export function judge(root: unknown): Judged {
+export const judge = (root: unknown): Judged => inOneGo(judging(root));
+
+/** A site is a step. */
+export function* judging(root: unknown): Generator<void, Judged> {
   const problems: Problem[] = [];
   const report = createReporter(root, problems);
   const raw = isMap(root) ? root : {};
@@ -63,7 +67,8 @@ export function judge(root: unknown): Judged {
     if (!result.success) report(result.error.issues, [key]);
     declared[key] = result.success ? result.data : schema.parse(undefined);
   }
-  return { declared: declared as unknown as Declared, sites: judgeSites(raw["sites"], report), problems };
+  const sites = yield* judgeSites(raw["sites"], report);
+  return { declared: declared as unknown as Declared, sites, problems };
 }
 
 const noSites = (value: unknown) =>
@@ -77,7 +82,7 @@ type Issue = Pick<z.core.$ZodIssue, "code" | "path" | "message"> & {
   issues?: readonly Issue[];
 };
 
-function judgeSites(raw: unknown, report: Report): Map<string, DeclaredSite | undefined> {
+function* judgeSites(raw: unknown, report: Report): Generator<void, Map<string, DeclaredSite | undefined>> {
   const sites = new Map<string, DeclaredSite | undefined>();
   if (noSites(raw)) return sites;
   if (!isMap(raw)) {
@@ -86,6 +91,7 @@ function judgeSites(raw: unknown, report: Report): Map<string, DeclaredSite | un
   }
   const shapes = createSiteShapes();
   for (const [name, value] of Object.entries(raw)) {
+    yield;
     const known = shapes.declared(value);
     if (known !== undefined) {
       sites.set(name, known);

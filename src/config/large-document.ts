@@ -7,17 +7,27 @@
  * turn out to be just what they look like, by the parser's own word, all between them are, too.
  */
 import { isDeepStrictEqual } from "node:util";
+import { inOneGo } from "../core/pieces.ts";
 import { type DocumentText, type Place, readDocument } from "./document.ts";
 import type { Path } from "./findings.ts";
 import { type PlainRun, type PlainSite, plainRuns } from "./plain-sites.ts";
 
+/** Of so many lines, which are left for the parser, it makes 12 ms. */
+const FEW_LINES = 200;
+
 export function readLargeDocument(text: string): DocumentText {
-  const lines = text.split("\n");
-  const runs = plainRuns(lines);
-  return (runs.length === 0 ? undefined : readAround(lines, runs)) ?? readDocument(text);
+  return inOneGo(readPlainDocument(text, Number.POSITIVE_INFINITY)) ?? readDocument(text);
 }
 
-function readAround(lines: readonly string[], runs: readonly PlainRun[]): DocumentText | undefined {
+/** A site is a step. Undefined: all of it, or more than `most` lines, is for the parser, which cannot be held up. */
+export function* readPlainDocument(text: string, most = FEW_LINES): Generator<void, DocumentText | undefined> {
+  const lines = text.split("\n");
+  const runs = yield* plainRuns(lines);
+  const spared = runs.reduce((sum, { start, end }) => sum + end - start, 0);
+  return runs.length === 0 || lines.length - spared > most ? undefined : yield* readAround(lines, runs);
+}
+
+function* readAround(lines: readonly string[], runs: readonly PlainRun[]): Generator<void, DocumentText | undefined> {
   const kept: string[] = [];
   /** Of each kept line, its number in the file. */
   const numbers: number[] = [];
@@ -42,11 +52,15 @@ function readAround(lines: readonly string[], runs: readonly PlainRun[]): Docume
     isDeepStrictEqual(sites?.[name], value) && inFile(rest.keyPlace(["sites", name])).line === line + 1;
   if (sites === undefined || !runs.every(({ first, last }) => isAsRead(first) && isAsRead(last))) return undefined;
 
-  const all = together(sites, runs);
+  const all = yield* together(sites, runs);
   if (all === undefined) return undefined;
-  const plain = new Map(runs.flatMap(({ between }) => between.map((site) => [site.name, site])));
-  const alone = (path: Path): PlainSite | undefined =>
-    path[0] === "sites" && path.length > 1 ? plain.get(String(path[1])) : undefined;
+  /** Made when a place is asked for, that is, when something is wrong. */
+  let plain: Map<string, PlainSite> | undefined;
+  const alone = (path: Path): PlainSite | undefined => {
+    if (path[0] !== "sites" || path.length < 2) return undefined;
+    plain ??= new Map(runs.flatMap(({ between }) => between.map((site) => [site.name, site])));
+    return plain.get(String(path[1]));
+  };
   const placeBy = (find: (document: DocumentText, path: Path) => Place, path: Path): Place => {
     const site = alone(path);
     if (site === undefined) return inFile(find(rest, path));
@@ -75,10 +89,10 @@ const mapIn = (value: unknown): Readonly<Record<string, unknown>> | undefined =>
     : undefined;
 
 /** In the order of the file; undefined where a name stands twice, which has to be said with its lines. */
-function together(
+function* together(
   sites: Readonly<Record<string, unknown>>,
   runs: readonly PlainRun[],
-): Record<string, unknown> | undefined {
+): Generator<void, Record<string, unknown> | undefined> {
   const after = new Map(runs.map(({ first, between }) => [first.name, between]));
   const all = Object.create(null) as Record<string, unknown>;
   for (const [name, value] of Object.entries(sites)) {
@@ -87,6 +101,7 @@ function together(
     for (const site of after.get(name) ?? []) {
       if (site.name in all) return undefined;
       all[site.name] = site.value;
+      yield;
     }
   }
   return all;

@@ -5,14 +5,15 @@
  */
 import { createHash } from "node:crypto";
 import { GatehouseError } from "../core/errors.ts";
+import { atPace, type Pace } from "../core/pieces.ts";
 import { type DocumentText, readDocument, type TextProblem } from "./document.ts";
 import { ConfigInvalid, type Finding, findingText, type Path, pathText } from "./findings.ts";
-import { judge, type Problem } from "./judge.ts";
-import { readLargeDocument } from "./large-document.ts";
+import { judge, type Judged, judging, type Problem } from "./judge.ts";
+import { readLargeDocument, readPlainDocument } from "./large-document.ts";
 import type { Config } from "./model.ts";
 import { readSmallFile } from "./read-file.ts";
-import { resolveConfig } from "./resolve.ts";
-import { createResolver, fileTrouble } from "./secrets.ts";
+import { type Resolved, resolveConfig } from "./resolve.ts";
+import { createResolver, fileTrouble, type Resolver } from "./secrets.ts";
 
 /** Some 400 sites: of fewer, the parser makes 30 ms. */
 const LARGE_CHARS = 16_384;
@@ -41,14 +42,52 @@ export interface LoadedConfig {
  * @throws GATEHOUSE_CONFIG_UNREADABLE the file itself cannot be read
  */
 export async function loadConfig(file: string, options: LoadOptions): Promise<LoadedConfig> {
-  const readFile = options.readFile ?? readSmallFile;
-  const text = await readConfigFile(file, readFile);
+  const text = await readConfigFile(file, options);
   const document = text.length < LARGE_CHARS ? readDocument(text) : readLargeDocument(text);
-  const findings = createFindings(file, document);
-  if (document.problems.some((problem) => problem.isFatal)) throw new ConfigInvalid(findings.ofText());
-
+  if (document.problems.some((problem) => problem.isFatal)) {
+    throw new ConfigInvalid(createFindings(file, document).ofText());
+  }
   const judged = judge(document.value);
-  const resolver = createResolver(file, { env: options.env, readFile });
+  const draft = await resolveDraft(file, { text, document, judged, ...options });
+  return finish(draft, options);
+}
+
+/**
+ * The same, of a large file of plain sites in which nothing is wrong, while others are served.
+ *
+ * @param pace  asked after each site, at each stage
+ * @returns undefined where it is another kind of file: that takes the processor for longer than anybody can wait
+ * @throws GATEHOUSE_CONFIG_UNREADABLE
+ */
+export async function loadAtPace(file: string, options: LoadOptions, pace: Pace): Promise<LoadedConfig | undefined> {
+  const text = await readConfigFile(file, options);
+  const document = await atPace(readPlainDocument(text), pace);
+  if (document === undefined) return undefined;
+  const judged = await atPace(judging(document.value), pace);
+  if (judged.problems.length > 0) return undefined;
+  const draft = await resolveDraft(file, { text, document, judged, ...options }, pace);
+  if (draft.resolver.problems.length > 0) return undefined;
+  await atPace(freezing(draft.resolved.config.sites), pace);
+  return finish(draft, options);
+}
+
+interface Draft {
+  text: string;
+  findings: ReturnType<typeof createFindings>;
+  judged: Judged;
+  resolver: Resolver;
+  resolved: Resolved;
+  warnings: Finding[];
+}
+
+async function resolveDraft(
+  file: string,
+  source: LoadOptions & { text: string; document: DocumentText; judged: Judged },
+  pace?: Pace,
+): Promise<Draft> {
+  const { text, document, judged, env, readFile = readSmallFile } = source;
+  const findings = createFindings(file, document);
+  const resolver = createResolver(file, { env, readFile }, pace);
   const warnings: Finding[] = [];
   const known = [...document.problems, ...judged.problems];
   const resolved = await resolveConfig(
@@ -58,7 +97,11 @@ export async function loadConfig(file: string, options: LoadOptions): Promise<Lo
     (path, what, remedy) => warnings.push(findings.of({ path, what, remedy, at: "value" })),
     (section) => known.some(({ path }) => path[0] === section),
   );
+  return { text, findings, judged, resolver, resolved, warnings };
+}
 
+/** @throws GATEHOUSE_CONFIG_INVALID */
+function finish({ text, findings, judged, resolver, resolved, warnings }: Draft, options: LoadOptions): LoadedConfig {
   const all = [...findings.ofText(), ...findings.ofProblems([...judged.problems, ...resolver.problems])].sort(
     (a, b) => a.line - b.line || a.column - b.column,
   );
@@ -88,7 +131,7 @@ export function digestOf(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 
-async function readConfigFile(file: string, readFile: (path: string) => Promise<string>): Promise<string> {
+async function readConfigFile(file: string, { readFile = readSmallFile }: LoadOptions): Promise<string> {
   try {
     return await readFile(file);
   } catch (cause) {
@@ -140,4 +183,11 @@ export function deepFreeze<T>(value: T): T {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
   for (const below of Object.values(value)) deepFreeze(below);
   return Object.freeze(value);
+}
+
+function* freezing(values: readonly unknown[]): Generator<void, void> {
+  for (const value of values) {
+    deepFreeze(value);
+    yield;
+  }
 }

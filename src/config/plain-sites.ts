@@ -50,8 +50,8 @@ const SMALL_NUMBER = /^[1-9]\d{0,5}$/;
 /** Fewer are not worth a cut. */
 const MIN_BETWEEN = 8;
 
-/** The runs below the first `sites:` at the left margin, in order. */
-export function plainRuns(lines: readonly string[]): PlainRun[] {
+/** The runs below the first `sites:` at the left margin, in order; a site is a step. */
+export function* plainRuns(lines: readonly string[]): Generator<void, PlainRun[]> {
   const runs: PlainRun[] = [];
   let at = lines.findIndex((line) => SITES.test(line)) + 1;
   if (at === 0) return runs;
@@ -81,6 +81,7 @@ export function plainRuns(lines: readonly string[]): PlainRun[] {
     indent ??= /^ */.exec(line)?.[0] ?? "";
     run.push(site);
     at += site.length;
+    yield;
   }
   close();
   return runs;

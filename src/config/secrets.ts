@@ -6,6 +6,7 @@
 import { X509Certificate } from "node:crypto";
 import { dirname, resolve } from "node:path";
 import { errorText } from "../core/errors.ts";
+import type { Pace } from "../core/pieces.ts";
 import type { Path } from "./findings.ts";
 import type { Problem } from "./judge.ts";
 import type { SecretRef } from "./leaves.ts";
@@ -28,9 +29,11 @@ export interface Resolver {
   path(written: string): string;
   /** The same resolver, reporting below `path`. */
   below(path: Path): Resolver;
+  /** Asked after each site: is it the turn of those who are served meanwhile? */
+  pace: Pace;
 }
 
-export function createResolver(configFile: string, sources: Sources): Resolver {
+export function createResolver(configFile: string, sources: Sources, pace: Pace = () => undefined): Resolver {
   const folder = dirname(resolve(configFile));
   const problems: Problem[] = [];
   const references = new Map<string, string>();
@@ -67,6 +70,7 @@ export function createResolver(configFile: string, sources: Sources): Resolver {
       certificates,
       path: (written) => resolve(folder, written),
       below: (path) => at([...prefix, ...path]),
+      pace,
     };
   };
   return at([]);

@@ -64,6 +64,8 @@ export async function resolveSites({ sites }: Judged, policy: NamePolicy, resolv
   /** Every name, with the entry that has it. */
   const owners = new Map<string, string>();
   for (const [written, declared] of sites) {
+    const rest = resolver.pace();
+    if (rest !== undefined) await rest;
     const here = resolver.below(["sites", written]);
     const checked = checkName(written, policyFor(declared, policy));
     if ("refusal" in checked) {
@@ -88,10 +90,16 @@ export async function resolveSites({ sites }: Judged, policy: NamePolicy, resolv
   }
   // When the names of all entries are known: `names` may name a site that stands further down.
   const all: SiteConfig[] = [];
-  const declaredBy = new Map([...sites].map(([written, declared]) => [names.get(written), { written, declared }]));
+  const declaredBy = new Map<string, { written: string; declared: DeclaredSite }>();
+  for (const [written, declared] of sites) {
+    const name = names.get(written);
+    if (name === undefined) continue;
+    if (declared?.names === undefined) declaredBy.delete(name);
+    else declaredBy.set(name, { written, declared });
+  }
   for (const site of resolved) {
     const entry = declaredBy.get(site.name);
-    if (entry?.declared?.names === undefined) {
+    if (entry === undefined) {
       all.push(site);
       continue;
     }

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import { inPieces } from "../../src/core/pieces.ts";
+import { atPace, createPace, inOneGo, inPieces } from "../../src/core/pieces.ts";
 
 const numbers = (count: number) => Array.from({ length: count }, (_, at) => at);
 
@@ -47,4 +47,27 @@ test("a short list is done before anybody else has a turn, and what is thrown en
     /five/,
   );
   assert.equal(done.length, 205);
+});
+
+test("steps go on for some milliseconds before others have a turn, and come to the same in one go", async () => {
+  let clock = 0;
+  const begun: number[] = [];
+  function* steps(): Generator<void, string> {
+    for (let at = 0; at < 10; at++) {
+      begun.push(clock);
+      clock += 3;
+      yield;
+    }
+    return "done";
+  }
+  let turns = 0;
+  const turn = async (): Promise<void> => {
+    turns++;
+    clock += 100;
+  };
+  assert.equal(await atPace(steps(), createPace({ forMs: 6, turn, now: () => clock })), "done");
+  // Two steps of 3 ms, then the others.
+  assert.deepEqual(begun, [0, 3, 106, 109, 212, 215, 318, 321, 424, 427]);
+  assert.equal(turns, 5);
+  assert.equal(inOneGo(steps()), "done");
 });

@@ -31,6 +31,7 @@ function openRouteTable(): { add(site: SiteConfig): void; table: RouteTable } {
   const exact = new Map<string, SiteConfig>();
   /** Keyed by what follows the star's label: `*.lab.test` → `lab.test`. */
   const wildcards = new Map<string, SiteConfig>();
+  /** Of sites with more than one, longest prefix first. */
   const routes = new Map<SiteConfig, readonly RouteConfig[]>();
   const name = (site: SiteConfig, written: string): void => {
     if (written.startsWith("*.")) wildcards.set(written.slice(2), site);
@@ -40,8 +41,12 @@ function openRouteTable(): { add(site: SiteConfig): void; table: RouteTable } {
     add(site) {
       name(site, site.name);
       for (const further of site.names ?? []) name(site, further);
-      const isSorted = site.routes.length < 2;
-      routes.set(site, isSorted ? site.routes : site.routes.toSorted((a, b) => b.prefix.length - a.prefix.length));
+      if (site.routes.length > 1) {
+        routes.set(
+          site,
+          site.routes.toSorted((a, b) => b.prefix.length - a.prefix.length),
+        );
+      }
     },
     table: {
       site(host) {
@@ -51,7 +56,7 @@ function openRouteTable(): { add(site: SiteConfig): void; table: RouteTable } {
         return dot > 0 ? wildcards.get(host.slice(dot + 1)) : undefined;
       },
       route(site, path) {
-        const all = routes.get(site);
+        const all = site.routes.length > 1 ? routes.get(site) : site.routes;
         const first = all?.[0];
         // Most sites have this one alone, and every path begins with it.
         if (first?.prefix === "/" && path.startsWith("/")) return first;
