@@ -218,10 +218,13 @@ export function createMapper(options: MapperOptions): RouterMapper {
     while (!stopping.signal.aborted) {
       isWoken = false;
       let sleepMs = checkMs;
+      // Asked for below, so held: `any` alone lets it go as garbage, and then it never comes, when nobody listens for a moment.
+      const late = AbortSignal.timeout(ROUND_WITHIN_MS);
       try {
-        sleepMs = await round(AbortSignal.any([stopping.signal, AbortSignal.timeout(ROUND_WITHIN_MS)]));
-      } catch (cause) {
-        if (!stopping.signal.aborted) log.warn({ event: "router.failed", err: cause }, "asking the router failed");
+        sleepMs = await round(AbortSignal.any([stopping.signal, late]));
+      } catch (err) {
+        const isLate = late.aborted;
+        if (!stopping.signal.aborted) log.warn({ event: "router.failed", err, isLate }, "asking the router failed");
         watch.forget();
       }
       if (stopping.signal.aborted || isWoken) continue;
