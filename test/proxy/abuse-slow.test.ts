@@ -1,6 +1,7 @@
 /**
  * Clients that take their time, or too much: each is cut at its limit and counted, and nobody else waits for it.
- * S numbers are those of the project's list of attacks; the limits are small so that it is quick.
+ * S numbers are those of the project's list of attacks; the limits are small so that it is quick, but for those that the
+ * honest visitor has to keep on a busy machine, too.
  */
 import assert from "node:assert/strict";
 import { setTimeout as wait } from "node:timers/promises";
@@ -13,9 +14,9 @@ import { sendBytes, startTarget } from "../support/target.ts";
 const LIMITS = `limits:
   connections: 600
   connectionsPerNeighbour: 600
-  handshakeTime: 2s
-  firstByteTime: 2s
-  headTime: 3s
+  handshakeTime: 10s
+  firstByteTime: 10s
+  headTime: 10s
   idleTime: 2s
   headSize: 16KiB
   urlSize: 4KiB
@@ -133,8 +134,9 @@ const ROWS: Record<string, Row> = {
     isDeaf: true,
     attack: async (attacker, { limit }) => {
       attacker.send(`GET /big HTTP/1.1\r\nHost: ${NAME}\r\n\r\n`);
-      // Who does not read does not hear of the end either.
-      while ((await limit("write_stall")) < CREW && !attacker.raw.destroyed) await wait(250);
+      // Who does not read does not hear of the end either, nor whether the request came in time.
+      const until = performance.now() + DEAF_MS;
+      while ((await limit("write_stall")) < CREW && performance.now() < until) await wait(250);
       attacker.socket.resume();
       await attacker.closed;
     },
@@ -204,6 +206,8 @@ const ROWS: Record<string, Row> = {
 
 /** Connections of each kind at once. */
 const CREW = 3;
+const TRIES = 5;
+const DEAF_MS = 15_000;
 /** Milliseconds; many times the limits above, for a machine that is busy with other tests. */
 const CUT_WITHIN = 60_000;
 /** What the heap may grow to by work alone, and what the buffers of all attackers may hold. */
@@ -230,7 +234,12 @@ for (const lane of ["tls", "compat", "plain", "raw"] as const) {
       await Promise.all(
         rows.map(([title, row]) =>
           t.test(title, async (t) => {
+            const before = await counted(siege, row);
             await Promise.all(Array.from({ length: CREW }, () => attack(t, siege, lane, row)));
+            if (row.limits.length === 0) return;
+            // Whoever was stopped before his attack, as over time in the handshake, comes again.
+            for (let more = 0; more < TRIES && (await counted(siege, row)) < before + CREW; more++)
+              await attack(t, siege, lane, row);
           }),
         ),
       );
@@ -250,7 +259,22 @@ for (const lane of ["tls", "compat", "plain", "raw"] as const) {
   );
 }
 
+async function counted(siege: Siege, { limits }: Row): Promise<number> {
+  let sum = 0;
+  for (const limit of limits) sum += await siege.limit(limit);
+  return sum;
+}
+
+/** On a busy machine a connection may be over before the attack began on it: then it begins again on another. */
 async function attack(t: TestContext, siege: Siege, lane: Lane, row: Row): Promise<void> {
+  let read = "";
+  for (let tries = 0; tries < TRIES && (tries === 0 || (read === "" && !row.answer.test(""))); tries++)
+    read = await attackOnce(t, siege, lane, row);
+  assert.match(read, row.answer);
+}
+
+/** @returns the beginning of what was read during the attack */
+async function attackOnce(t: TestContext, siege: Siege, lane: Lane, row: Row): Promise<string> {
   const { gatehouse } = siege;
   const isTls = lane === "tls" || lane === "compat";
   const port = lane === "plain" ? gatehouse.httpPort : gatehouse.httpsPort;
@@ -270,7 +294,7 @@ async function attack(t: TestContext, siege: Siege, lane: Lane, row: Row): Promi
   await row.attack(attacker, siege);
   clearTimeout(late);
   assert.ok(performance.now() - since < CUT_WITHIN, `never cut; read ${attacker.received().slice(begun, begun + 300)}`);
-  assert.match(attacker.received().slice(begun, begun + 300), row.answer);
+  return attacker.received().slice(begun, begun + 300);
 }
 
 /** Every connection met one of its limits; the visitor meets none. */
