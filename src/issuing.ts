@@ -4,19 +4,19 @@
  * Never: touches a listener. It stands beside `edge` because it joins tls and acme, which must not know each other.
  */
 import { join } from "node:path";
-import type { AlpnChallenges } from "./acme/challenge-alpn.ts";
-import type { Challenges } from "./acme/challenges.ts";
+import type { AlpnChallenges } from "./acme/challenges/alpn.ts";
+import type { Challenges } from "./acme/challenges/port-80.ts";
 import type { AcmeAccount } from "./acme/account.ts";
-import { createDnsSolver } from "./acme/challenge-dns.ts";
-import { isDue } from "./acme/due.ts";
-import { createFallbackIssuer } from "./acme/fallback.ts";
-import { createHistories } from "./acme/history.ts";
+import { createDnsSolver } from "./acme/challenges/dns.ts";
+import { isDue } from "./acme/schedule/due.ts";
+import { createFallbackIssuer } from "./acme/schedule/fallback.ts";
+import { createHistories } from "./acme/schedule/history.ts";
 import { type AcmeIssuer, createIssuer, type Issuer } from "./acme/issue.ts";
-import { type RenewalInfo, createRenewalInfo } from "./acme/renewal-info.ts";
-import { type Solver, createHttpSolver } from "./acme/solver.ts";
-import { createScheduler } from "./acme/scheduler.ts";
-import type { Scheduler } from "./acme/scheduler-contract.ts";
-import { createAcmeInfo } from "./acme/wire-info.ts";
+import { type RenewalInfo, createRenewalInfo } from "./acme/schedule/renewal-info.ts";
+import { type Solver, createHttpSolver } from "./acme/challenges/solver.ts";
+import { createScheduler } from "./acme/schedule/scheduler.ts";
+import type { Scheduler } from "./acme/schedule/contract.ts";
+import { createAcmeInfo } from "./acme/wire/info.ts";
 import type { Config, FallbackCaConfig } from "./config/model.ts";
 import { systemClock } from "./core/time.ts";
 import { createPropagation } from "./dns/propagation.ts";

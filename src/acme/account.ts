@@ -15,7 +15,7 @@ import type { Logger } from "../observe/log.ts";
 import type { Storage } from "../storage/contract.ts";
 import { isRecord } from "./problem.ts";
 import { generateKeyPem } from "./signing-request.ts";
-import { type AcmeWire, type ExternalAccount, type WireOptions, createAcmeWire, problemType } from "./wire.ts";
+import { type AcmeWire, type ExternalAccount, type WireOptions, createAcmeWire, problemType } from "./wire/wire.ts";
 
 /** Making an account is a handful of requests of 30 s at most. */
 const LOCK_WITHIN_MS = 180_000;

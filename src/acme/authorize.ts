@@ -7,12 +7,12 @@ import { isIP } from "node:net";
 import { GatehouseError, errorText, isGatehouseError } from "../core/errors.ts";
 import type { Clock } from "../core/time.ts";
 import type { Logger } from "../observe/log.ts";
-import { type ChallengeChoice, type ChallengeMemories, rankChallenges } from "./choose-challenge.ts";
-import { explainChallenge } from "./explain-challenge.ts";
+import { type ChallengeChoice, type ChallengeMemories, rankChallenges } from "./challenges/choose.ts";
+import { explainChallenge } from "./challenges/explain.ts";
 import { readProblem } from "./problem.ts";
-import { type ChallengeType, CHALLENGE_TYPES, type Question, type Solver } from "./solver.ts";
-import type { AcmeAuthorization, AcmeChallenge } from "./wire-answers.ts";
-import type { AcmeWire } from "./wire.ts";
+import { type ChallengeType, CHALLENGE_TYPES, type Question, type Solver } from "./challenges/solver.ts";
+import type { AcmeAuthorization, AcmeChallenge } from "./wire/answers.ts";
+import type { AcmeWire } from "./wire/wire.ts";
 
 export interface ProverOptions {
   solvers: readonly Solver[];

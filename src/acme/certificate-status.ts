@@ -4,7 +4,7 @@
  * Never: finds anything out (the scheduler knows it).
  */
 import type { CertificateBundle } from "../storage/bundles.ts";
-import type { FailureRecord } from "./failures.ts";
+import type { FailureRecord } from "./schedule/failures.ts";
 
 export interface CertificateStatus {
   name: string;

@@ -13,12 +13,12 @@ import type { Logger } from "../observe/log.ts";
 import type { CertificateBundle } from "../storage/bundles.ts";
 import { type CertificateFacts, checkCertificate } from "./certificate-check.ts";
 import type { Prover } from "./authorize.ts";
-import { explainChallenge } from "./explain-challenge.ts";
+import { explainChallenge } from "./challenges/explain.ts";
 import type { PendingOrder, PendingOrders } from "./pending-order.ts";
 import { AcmeProblem, AcmeUnreachable, readProblem } from "./problem.ts";
 import { type KeyType, createSigningRequest, generateKeyPem } from "./signing-request.ts";
-import type { AcmeOrder } from "./wire-answers.ts";
-import { type AcmeWire, problemType } from "./wire.ts";
+import type { AcmeOrder } from "./wire/answers.ts";
+import { type AcmeWire, problemType } from "./wire/wire.ts";
 
 /** pending, ready, processing, valid, and finalize lost on the way once or twice; more turns are a CA going in circles. */
 const MAX_TURNS = 8;

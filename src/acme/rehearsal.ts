@@ -9,13 +9,13 @@
 import { errorText, GatehouseError, isGatehouseError } from "../core/errors.ts";
 import { type AccountOptions, type AcmeAccount, createAcmeAccount } from "./account.ts";
 import type { Prover } from "./authorize.ts";
-import { explainChallenge } from "./explain-challenge.ts";
-import type { Histories } from "./history.ts";
-import { type Attempt, type Ledger, createLedger } from "./ledger.ts";
-import { limitsOf } from "./ledger-limits.ts";
-import { countedAccounts, countedWire } from "./ledger-wire.ts";
+import { explainChallenge } from "./challenges/explain.ts";
+import type { Histories } from "./schedule/history.ts";
+import { type Attempt, type Ledger, createLedger } from "./ledger/ledger.ts";
+import { limitsOf } from "./ledger/limits.ts";
+import { countedAccounts, countedWire } from "./ledger/wire.ts";
 import { readProblem } from "./problem.ts";
-import { type AcmeWire, createAcmeWire } from "./wire.ts";
+import { type AcmeWire, createAcmeWire } from "./wire/wire.ts";
 
 export interface Rehearsal {
   /** Is a staging of this CA known? */

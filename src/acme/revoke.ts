@@ -7,7 +7,7 @@
  * is gone (a CA that forgot us, a state folder begun anew, an import).
  */
 import type { CertificateBundle } from "../storage/bundles.ts";
-import { type AcmeWire, problemType } from "./wire.ts";
+import { type AcmeWire, problemType } from "./wire/wire.ts";
 
 export interface RevocationTools {
   /** Work with the wire of the account of this name. */

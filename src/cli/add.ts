@@ -4,7 +4,7 @@
  * Never: touches another line of the file.
  */
 import type { AdminClient } from "../admin/client.ts";
-import { insertEntry, removeEntry } from "../config/edit-text.ts";
+import { insertEntry, removeEntry } from "../config/text/edit-text.ts";
 import { editConfig } from "../config/edit.ts";
 import { GatehouseError } from "../core/errors.ts";
 import { EXIT } from "./exit-codes.ts";

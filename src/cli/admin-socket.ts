@@ -3,11 +3,11 @@
  * Owns: reading that one answer out of a file that may be wrong everywhere else.
  * Never: judges the file, or opens a secret.
  */
-import { readDocument } from "../config/document.ts";
+import { readDocument } from "../config/text/document.ts";
 import { judge } from "../config/judge.ts";
-import { readSmallFile } from "../config/read-file.ts";
+import { readSmallFile } from "../config/text/read-file.ts";
 import { resolveConfig } from "../config/resolve.ts";
-import { createResolver } from "../config/secrets.ts";
+import { createResolver } from "../config/values/secrets.ts";
 import { errorText, GatehouseError } from "../core/errors.ts";
 
 /**

@@ -7,7 +7,7 @@ import { createServer } from "node:net";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import type { AdminClient, ForwardReport } from "../admin/client.ts";
-import { insertEntry, removeEntry } from "../config/edit-text.ts";
+import { insertEntry, removeEntry } from "../config/text/edit-text.ts";
 import { editConfig } from "../config/edit.ts";
 import type { Config, PortConfig } from "../config/model.ts";
 import { GatehouseError } from "../core/errors.ts";

@@ -8,7 +8,7 @@ import { dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { stringify } from "yaml";
 import { loadConfig } from "../config/load.ts";
-import { readSmallFile } from "../config/read-file.ts";
+import { readSmallFile } from "../config/text/read-file.ts";
 import { errorText, GatehouseError } from "../core/errors.ts";
 import { EXIT } from "./exit-codes.ts";
 import { harmless, type Terminal } from "./terminal.ts";

@@ -9,7 +9,7 @@
  */
 import type { Config, ListenAddress } from "../config/model.ts";
 import { GatehouseError, isGatehouseError } from "../core/errors.ts";
-import { createListeners, type ListenerKind } from "../proxy/front-listen.ts";
+import { createListeners, type ListenerKind } from "../proxy/front/listen.ts";
 
 const KINDS: readonly ListenerKind[] = ["https", "http"];
 

@@ -7,7 +7,7 @@ import { lstat, open, realpath, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { errorText, GatehouseError } from "../core/errors.ts";
 import { loadConfig, type LoadedConfig } from "./load.ts";
-import { readSmallFile } from "./read-file.ts";
+import { readSmallFile } from "./text/read-file.ts";
 
 /**
  * @param change  text to text; see edit-text

@@ -8,10 +8,10 @@ import { inOneGo } from "../core/pieces.ts";
 import { type Path, shown } from "./findings.ts";
 import { homeOf, type JsonSchema, jsonSchema, knownKeys } from "./json-schema.ts";
 import { isLater } from "./later.ts";
-import { nearest } from "./nearest.ts";
-import { type DeclaredPorts, portsSchema } from "./ports.ts";
+import { nearest } from "./text/nearest.ts";
+import { type DeclaredPorts, portsSchema } from "./sections/ports.ts";
 import { configSchema, type Declared, type DeclaredSite, siteSchema } from "./schema.ts";
-import { createSiteShapes } from "./site-shapes.ts";
+import { createSiteShapes } from "./sections/site-shapes.ts";
 
 /** A finding that does not know its line yet. */
 export interface Problem {

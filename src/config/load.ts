@@ -6,14 +6,14 @@
 import { createHash } from "node:crypto";
 import { GatehouseError } from "../core/errors.ts";
 import { atPace, type Pace } from "../core/pieces.ts";
-import { type DocumentText, readDocument, type TextProblem } from "./document.ts";
+import { type DocumentText, readDocument, type TextProblem } from "./text/document.ts";
 import { ConfigInvalid, type Finding, findingText, type Path, pathText } from "./findings.ts";
 import { judge, type Judged, judging, type Problem } from "./judge.ts";
-import { readLargeDocument, readPlainDocument } from "./large-document.ts";
+import { readLargeDocument, readPlainDocument } from "./text/large-document.ts";
 import type { Config } from "./model.ts";
-import { readSmallFile } from "./read-file.ts";
+import { readSmallFile } from "./text/read-file.ts";
 import { type Resolved, resolveConfig } from "./resolve.ts";
-import { createResolver, fileTrouble, type Resolver } from "./secrets.ts";
+import { createResolver, fileTrouble, type Resolver } from "./values/secrets.ts";
 
 /** Some 400 sites: of fewer, the parser makes 30 ms. */
 const LARGE_CHARS = 16_384;

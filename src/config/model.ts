@@ -3,9 +3,9 @@
  * Owns: the shape that the other rooms may know (as types alone).
  * Never: parses; `schema` makes these, `load` finds and freezes them.
  */
-import type { DoctorConfig } from "./doctor.ts";
-import type { NotifyConfig } from "./notify.ts";
-import type { RouterConfig } from "./router.ts";
+import type { DoctorConfig } from "./sections/doctor.ts";
+import type { NotifyConfig } from "./sections/notify.ts";
+import type { RouterConfig } from "./sections/router.ts";
 
 /** Where a listener waits. `fd` takes a socket that systemd opened. */
 export type ListenAddress = { host: string | undefined; port: number } | { fd: number };

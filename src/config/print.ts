@@ -5,15 +5,15 @@
  */
 import { Document } from "yaml";
 import { formatDuration, formatSize } from "../core/time.ts";
-import { listenText } from "./addresses.ts";
-import { ddnsOut } from "./ddns.ts";
-import { doctorOut } from "./doctor.ts";
-import { limitsOut } from "./limits.ts";
-import { dnsOut } from "./resolve-dns.ts";
-import { routerOut } from "./router.ts";
+import { listenText } from "./values/addresses.ts";
+import { ddnsOut } from "./sections/ddns.ts";
+import { doctorOut } from "./sections/doctor.ts";
+import { limitsOut } from "./sections/limits.ts";
+import { dnsOut } from "./sections/resolve-dns.ts";
+import { routerOut } from "./sections/router.ts";
 import type { AcmeConfig, Config, RouteConfig, SiteConfig, TargetConfig } from "./model.ts";
-import { notifyOut } from "./notify.ts";
-import { portOut } from "./ports.ts";
+import { notifyOut } from "./sections/notify.ts";
+import { portOut } from "./sections/ports.ts";
 
 export type WrittenConfig = Readonly<Record<string, unknown>>;
 

@@ -7,7 +7,7 @@
 import { watch } from "node:fs";
 import { basename, dirname, resolve } from "node:path";
 import { digestOf } from "./load.ts";
-import { readBounded } from "./read-file.ts";
+import { readBounded } from "./text/read-file.ts";
 
 export interface WatchOptions {
   /** The content is another one; called once per change. */

@@ -4,21 +4,21 @@
  * Never: parses text or throws; what is wrong goes to the resolver.
  */
 import { basename, dirname, join, resolve } from "node:path";
-import { coversEverybody, listenText } from "./addresses.ts";
-import { resolveDdns } from "./ddns.ts";
-import { resolveDoctor } from "./doctor.ts";
+import { coversEverybody, listenText } from "./values/addresses.ts";
+import { resolveDdns } from "./sections/ddns.ts";
+import { resolveDoctor } from "./sections/doctor.ts";
 import type { Judged } from "./judge.ts";
-import { resolveRouter } from "./router.ts";
-import { resolveLimits } from "./limits.ts";
+import { resolveRouter } from "./sections/router.ts";
+import { resolveLimits } from "./sections/limits.ts";
 import type { Config, ListenAddress } from "./model.ts";
-import { resolveNotify } from "./notify.ts";
-import { resolvePorts } from "./ports.ts";
-import { type Warn, resolveAcme } from "./resolve-acme.ts";
-import { chooseProvider, resolveDns } from "./resolve-dns.ts";
+import { resolveNotify } from "./sections/notify.ts";
+import { resolvePorts } from "./sections/ports.ts";
+import { type Warn, resolveAcme } from "./sections/resolve-acme.ts";
+import { chooseProvider, resolveDns } from "./sections/resolve-dns.ts";
 import type { Declared } from "./schema.ts";
-import type { Resolver } from "./secrets.ts";
-import { namePolicy, resolveSites } from "./site-names.ts";
-import { socketPathRefusal } from "./targets.ts";
+import type { Resolver } from "./values/secrets.ts";
+import { namePolicy, resolveSites } from "./sections/site-names.ts";
+import { socketPathRefusal } from "./values/targets.ts";
 
 export interface Resolved {
   config: Omit<Config, "quarantined">;

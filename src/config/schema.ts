@@ -5,9 +5,9 @@
  */
 import { validateHeaderValue } from "node:http";
 import * as z from "zod";
-import { readListenAddress, readPeers } from "./addresses.ts";
-import { ddnsSchemas } from "./ddns.ts";
-import { doctorSchema } from "./doctor.ts";
+import { readListenAddress, readPeers } from "./values/addresses.ts";
+import { ddnsSchemas } from "./sections/ddns.ts";
+import { doctorSchema } from "./sections/doctor.ts";
 import { Refusal, shown } from "./findings.ts";
 import {
   block,
@@ -22,17 +22,17 @@ import {
   secretText,
   sizeOrNone,
   text,
-} from "./leaves.ts";
-import { limitsSchema } from "./limits.ts";
-import { notifySchema } from "./notify.ts";
-import { portsSchema, proxyProtocol, readPortTarget } from "./ports.ts";
-import { headerRefusal, prefixRefusal, readRedirect, readTarget } from "./readings.ts";
-import { routerSchema } from "./router.ts";
-import { onDemandSchema } from "./on-demand.ts";
-import { acmeSchema } from "./schema-acme.ts";
-import { furtherNames } from "./site-names.ts";
-import { dnsSchemas } from "./schema-dns.ts";
-import { workersSchema } from "./workers.ts";
+} from "./values/leaves.ts";
+import { limitsSchema } from "./sections/limits.ts";
+import { notifySchema } from "./sections/notify.ts";
+import { portsSchema, proxyProtocol, readPortTarget } from "./sections/ports.ts";
+import { headerRefusal, prefixRefusal, readRedirect, readTarget } from "./values/readings.ts";
+import { routerSchema } from "./sections/router.ts";
+import { onDemandSchema } from "./sections/on-demand.ts";
+import { acmeSchema } from "./sections/schema-acme.ts";
+import { furtherNames } from "./sections/site-names.ts";
+import { dnsSchemas } from "./sections/schema-dns.ts";
+import { workersSchema } from "./sections/workers.ts";
 
 const LISTEN_JSON = { type: "string" };
 const listenAddress = leaf({ doc: "Where to listen.", json: LISTEN_JSON }, readListenAddress);

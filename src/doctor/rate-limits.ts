@@ -3,7 +3,7 @@
  * Owns: reading the ledger that the running Gatehouse keeps, with the same arithmetic.
  * Never: writes it, or asks the CA.
  */
-import { createLedger, type Attempt } from "../acme/ledger.ts";
+import { createLedger, type Attempt } from "../acme/ledger/ledger.ts";
 import type { Config } from "../config/model.ts";
 import { errorText, isGatehouseError } from "../core/errors.ts";
 import { systemClock } from "../core/time.ts";

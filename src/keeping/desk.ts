@@ -5,7 +5,7 @@
  * Never: words them for people (cli does), and never decides against the ledger.
  */
 import type { AcmeAccount } from "../acme/account.ts";
-import { createChallengeMemories } from "../acme/choose-challenge.ts";
+import { createChallengeMemories } from "../acme/challenges/choose.ts";
 import { type CertificateStatus, certificateStatus } from "../acme/certificate-status.ts";
 import type { CertificateActions, CleanupReport, IssueOutcome } from "../admin/actions.ts";
 import { errorText, GatehouseError } from "../core/errors.ts";

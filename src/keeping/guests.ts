@@ -3,8 +3,8 @@
  * Owns: acme/on-demand joined to the sites that want it, to the store, and to the hour.
  * Never: decides who is let in.
  */
-import { createOnDemand, type DemandRules } from "../acme/on-demand.ts";
-import { askWhetherWanted } from "../acme/on-demand-ask.ts";
+import { createOnDemand, type DemandRules } from "../acme/on-demand/on-demand.ts";
+import { askWhetherWanted } from "../acme/on-demand/ask.ts";
 import type { Config } from "../config/model.ts";
 import { errorText } from "../core/errors.ts";
 import { systemClock } from "../core/time.ts";

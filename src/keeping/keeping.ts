@@ -6,8 +6,8 @@
  */
 import { setImmediate } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import { createAlpnChallenges } from "../acme/challenge-alpn.ts";
-import { createChallenges } from "../acme/challenges.ts";
+import { createAlpnChallenges } from "../acme/challenges/alpn.ts";
+import { createChallenges } from "../acme/challenges/port-80.ts";
 import type { AdminActions, CompanionActions } from "../admin/actions.ts";
 import { createAdminServer } from "../admin/server.ts";
 import type { Keeper, Serving } from "../cluster/contract.ts";

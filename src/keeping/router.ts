@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { CompanionActions } from "../admin/actions.ts";
 import type { Addresses, Bound } from "../cluster/contract.ts";
 import type { Config, PortConfig } from "../config/model.ts";
-import type { RouterConfig } from "../config/router.ts";
+import type { RouterConfig } from "../config/sections/router.ts";
 import { kindOf } from "../network/addresses.ts";
 import { findGateway } from "../network/gateway.ts";
 import { createMapper, type RouterMapper } from "../network/mapper.ts";

@@ -6,7 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { createChallenges } from "../../src/acme/challenges.ts";
+import { createChallenges } from "../../src/acme/challenges/port-80.ts";
 import type { Storage } from "../../src/storage/contract.ts";
 import { createFileStorage } from "../../src/storage/files.ts";
 

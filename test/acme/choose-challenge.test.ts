@@ -3,8 +3,8 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type ChallengeFacts, createChallengeMemories, rankChallenges } from "../../src/acme/choose-challenge.ts";
-import type { ChallengeType } from "../../src/acme/solver.ts";
+import { type ChallengeFacts, createChallengeMemories, rankChallenges } from "../../src/acme/challenges/choose.ts";
+import type { ChallengeType } from "../../src/acme/challenges/solver.ts";
 import { createFileStorage } from "../../src/storage/files.ts";
 import { temporaryFolder } from "../support/gatehouse.ts";
 

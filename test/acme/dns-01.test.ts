@@ -3,8 +3,8 @@
  */
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { createDnsSolver } from "../../src/acme/challenge-dns.ts";
-import { createHttpSolver, type Solver } from "../../src/acme/solver.ts";
+import { createDnsSolver } from "../../src/acme/challenges/dns.ts";
+import { createHttpSolver, type Solver } from "../../src/acme/challenges/solver.ts";
 import { isGatehouseError } from "../../src/core/errors.ts";
 import { type Clock, systemClock } from "../../src/core/time.ts";
 import type { DnsProvider } from "../../src/dns/contract.ts";

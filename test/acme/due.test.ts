@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { renewAt } from "../../src/acme/due.ts";
-import { recordFailure } from "../../src/acme/failures.ts";
+import { renewAt } from "../../src/acme/schedule/due.ts";
+import { recordFailure } from "../../src/acme/schedule/failures.ts";
 import { GatehouseError } from "../../src/core/errors.ts";
 import { formatDuration } from "../../src/core/time.ts";
 import type { CertificateBundle } from "../../src/storage/bundles.ts";

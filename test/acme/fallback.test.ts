@@ -3,8 +3,8 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { createFallbackIssuer } from "../../src/acme/fallback.ts";
-import { createHistories } from "../../src/acme/history.ts";
+import { createFallbackIssuer } from "../../src/acme/schedule/fallback.ts";
+import { createHistories } from "../../src/acme/schedule/history.ts";
 import type { Issuer } from "../../src/acme/issue.ts";
 import { GatehouseError, isGatehouseError } from "../../src/core/errors.ts";
 import { systemClock } from "../../src/core/time.ts";

@@ -4,8 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
-import { createRenewalInfo } from "../../src/acme/renewal-info.ts";
-import { createAcmeInfo } from "../../src/acme/wire-info.ts";
+import { createRenewalInfo } from "../../src/acme/schedule/renewal-info.ts";
+import { createAcmeInfo } from "../../src/acme/wire/info.ts";
 import { systemClock } from "../../src/core/time.ts";
 import { makeHome, memoryLog, noSignal } from "../support/acme-home.ts";
 import { needsPebble, startPebble } from "../support/pebble.ts";

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createAcmeAccount } from "../../src/acme/account.ts";
-import { explainChallenge } from "../../src/acme/explain-challenge.ts";
+import { explainChallenge } from "../../src/acme/challenges/explain.ts";
 import { readProblem } from "../../src/acme/problem.ts";
 import type { AcmeIssuer, IssuerOptions } from "../../src/acme/issue.ts";
 import { GatehouseError } from "../../src/core/errors.ts";

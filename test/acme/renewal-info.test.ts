@@ -4,9 +4,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { certificateId } from "../../src/acme/certificate-id.ts";
-import { renewAt } from "../../src/acme/due.ts";
-import { createRenewalInfo } from "../../src/acme/renewal-info.ts";
-import { createAcmeInfo } from "../../src/acme/wire-info.ts";
+import { renewAt } from "../../src/acme/schedule/due.ts";
+import { createRenewalInfo } from "../../src/acme/schedule/renewal-info.ts";
+import { createAcmeInfo } from "../../src/acme/wire/info.ts";
 import { GatehouseError, isGatehouseError } from "../../src/core/errors.ts";
 import { systemClock } from "../../src/core/time.ts";
 import type { CertificateBundle } from "../../src/storage/bundles.ts";

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { test } from "node:test";
-import { renewAt } from "../../src/acme/due.ts";
+import { renewAt } from "../../src/acme/schedule/due.ts";
 import type { CertificateBundle } from "../../src/storage/bundles.ts";
 import { type Trouble, simulateCa } from "../support/simulated-ca.ts";
 import { simulateHome } from "../support/simulated-home.ts";

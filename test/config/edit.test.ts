@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { parse } from "yaml";
 import { editConfig } from "../../src/config/edit.ts";
-import { insertEntry, removeEntry } from "../../src/config/edit-text.ts";
+import { insertEntry, removeEntry } from "../../src/config/text/edit-text.ts";
 import { isGatehouseError } from "../../src/core/errors.ts";
 import { temporaryFolder } from "../support/gatehouse.ts";
 

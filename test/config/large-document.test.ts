@@ -6,12 +6,12 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { type DocumentText, readDocument } from "../../src/config/document.ts";
+import { type DocumentText, readDocument } from "../../src/config/text/document.ts";
 import type { Path } from "../../src/config/findings.ts";
 import { judge } from "../../src/config/judge.ts";
-import { readLargeDocument } from "../../src/config/large-document.ts";
+import { readLargeDocument } from "../../src/config/text/large-document.ts";
 import { inOneGo } from "../../src/core/pieces.ts";
-import { plainRuns } from "../../src/config/plain-sites.ts";
+import { plainRuns } from "../../src/config/text/plain-sites.ts";
 import { siteSchema } from "../../src/config/schema.ts";
 
 const plainLines = (count: number, prefix: string): string =>

@@ -8,10 +8,10 @@ import { BlockList } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
-import { readListenAddress, listenText, readPeers } from "../../src/config/addresses.ts";
+import { readListenAddress, listenText, readPeers } from "../../src/config/values/addresses.ts";
 import { ConfigInvalid, Refusal } from "../../src/config/findings.ts";
 import { digestOf, loadConfig, type LoadOptions } from "../../src/config/load.ts";
-import { readTarget } from "../../src/config/targets.ts";
+import { readTarget } from "../../src/config/values/targets.ts";
 import { isGatehouseError } from "../../src/core/errors.ts";
 import { temporaryFolder } from "../support/gatehouse.ts";
 

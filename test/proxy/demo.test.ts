@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { test, type TestContext } from "node:test";
 import { WebSocket } from "ws";
-import { createDemo } from "../../src/proxy/demo.ts";
+import { createDemo } from "../../src/proxy/demo/demo.ts";
 import { eventually } from "../support/eventually.ts";
 import { proxyConfig, siteConfig, startLane, targetConfig } from "../support/proxy-lane.ts";
 import { ask, rawClient, valueOf } from "../support/raw-client.ts";

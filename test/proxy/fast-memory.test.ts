@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { ConnectionFacts } from "../../src/proxy/lanes/check-request.ts";
-import { HeadReader } from "../../src/proxy/lanes/fast-head.ts";
-import { HeadMemory } from "../../src/proxy/lanes/fast-memory.ts";
+import { HeadReader } from "../../src/proxy/lanes/fast/head.ts";
+import { HeadMemory } from "../../src/proxy/lanes/fast/memory.ts";
 import { limitsConfig } from "../support/proxy-lane.ts";
 
 const FACTS: ConnectionFacts = {

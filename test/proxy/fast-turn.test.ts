@@ -3,7 +3,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Turn } from "../../src/proxy/lanes/fast-turn.ts";
+import { Turn } from "../../src/proxy/lanes/fast/turn.ts";
 import { eventually } from "../support/eventually.ts";
 import { startFront } from "../support/front-home.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";

@@ -3,9 +3,9 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createArrivals } from "../../src/proxy/front-arrivals.ts";
-import { createConnectionBounds, type Seat } from "../../src/proxy/front-bounds.ts";
-import { checkOpenFiles, filesAllowed, filesWanted } from "../../src/proxy/front-files.ts";
+import { createArrivals } from "../../src/proxy/front/arrivals.ts";
+import { createConnectionBounds, type Seat } from "../../src/proxy/front/bounds.ts";
+import { checkOpenFiles, filesAllowed, filesWanted } from "../../src/proxy/front/files.ts";
 import { createTunnelBounds } from "../../src/proxy/limits-tunnels.ts";
 import { limitsConfig } from "../support/proxy-lane.ts";
 

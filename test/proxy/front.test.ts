@@ -9,7 +9,7 @@ import { spawn } from "node:child_process";
 import { test, type TestContext } from "node:test";
 import { connect, type ConnectionOptions, createSecureContext, type TLSSocket } from "node:tls";
 import { isGatehouseError } from "../../src/core/errors.ts";
-import type { ContextChoice } from "../../src/proxy/front-tls.ts";
+import type { ContextChoice } from "../../src/proxy/front/tls.ts";
 import { listenFailure } from "../../src/core/listen-failure.ts";
 import { abortDownloadsH1, abortDownloadsH2 } from "../support/abort-storm.ts";
 import { makeCa } from "../support/certificates.ts";
@@ -407,7 +407,7 @@ test("a socket that systemd opened is taken by its number", async (t) => {
   await once(server, "listening");
   t.after(() => server.close());
   const { port } = server.address() as AddressInfo;
-  const file = JSON.stringify(new URL("../../src/proxy/front-listen.ts", import.meta.url).href);
+  const file = JSON.stringify(new URL("../../src/proxy/front/listen.ts", import.meta.url).href);
   const child = spawn(
     process.execPath,
     [

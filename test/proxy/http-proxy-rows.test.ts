@@ -10,7 +10,7 @@ import { Agent, createServer, type IncomingMessage } from "node:http";
 import { createServer as createTcpServer, type AddressInfo } from "node:net";
 import { test, type TestContext } from "node:test";
 import type { GatehouseError } from "../../src/core/errors.ts";
-import { createForwarder, type ForwardRequest } from "../../src/proxy/lanes/compat-forward.ts";
+import { createForwarder, type ForwardRequest } from "../../src/proxy/lanes/compat/forward.ts";
 import { eventually } from "../support/eventually.ts";
 import { proxyConfig, type RunningLane, siteConfig, startLane, targetConfig } from "../support/proxy-lane.ts";
 import { runProgram } from "../support/programs.ts";
@@ -191,9 +191,9 @@ const ROWS: Record<string, (t: TestContext) => Promise<void>> = {
       readdirSync(lanes, { recursive: true, encoding: "utf8" })
         .filter((name) => name.endsWith(".ts"))
         .filter((name) => pattern.test(readFileSync(new URL(name, lanes), "utf8")));
-    assert.deepEqual(importers(/from "http-proxy"/), ["compat-forward.ts"]);
-    for (const name of importers(/from "\.\/compat-forward\.ts"/)) assert.match(name, /^compat/);
-    assert.doesNotMatch(readFileSync(new URL("compat-forward.ts", lanes), "utf8"), /proxy\.ws\(|ws: true/);
+    assert.deepEqual(importers(/from "http-proxy"/), ["compat/forward.ts"]);
+    for (const name of importers(/compat\/forward\.ts"|from "\.\/forward\.ts"/)) assert.match(name, /^compat\//);
+    assert.doesNotMatch(readFileSync(new URL("compat/forward.ts", lanes), "utf8"), /proxy\.ws\(|ws: true/);
   },
   "15 hop-by-hop fields and those that Connection names stop here, both ways": async (t) => {
     const { port, target } = await house(
@@ -309,7 +309,7 @@ const ROWS: Record<string, (t: TestContext) => Promise<void>> = {
     assert.deepEqual(target.requests[0]?.trailers, [["x-digest", "9"]]);
   },
   "22 with DEP0060 silenced, as the launcher does, it prints nothing": async () => {
-    const forward = new URL("../../src/proxy/lanes/compat-forward.ts", import.meta.url).href;
+    const forward = new URL("../../src/proxy/lanes/compat/forward.ts", import.meta.url).href;
     const script = `import { createForwarder } from ${JSON.stringify(forward)}; import { Agent } from "node:http";
       createForwarder()({ target: { host: "127.0.0.1", port: 9 }, agent: new Agent(), method: "GET", path: "/", headers: ["host", "a"],
         body: "none", contentLength: 0, timeouts: { connectMs: 500, firstByteMs: 500, idleMs: 500, tunnelIdleMs: 500 },

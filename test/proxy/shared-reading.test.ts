@@ -9,7 +9,7 @@ import type { AddressInfo } from "node:net";
 import { test, type TestContext } from "node:test";
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { createYoungGarbage } from "../../src/core/young-garbage.ts";
-import { SharedReading } from "../../src/proxy/lanes/shared-reading.ts";
+import { SharedReading } from "../../src/proxy/lanes/fast/shared-reading.ts";
 import { makeCa } from "../support/certificates.ts";
 import { startFront } from "../support/front-home.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";

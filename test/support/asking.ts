@@ -4,7 +4,7 @@
 import type { TestContext } from "node:test";
 import type { TargetConfig, TimeoutsConfig } from "../../src/config/model.ts";
 import type { GatehouseError } from "../../src/core/errors.ts";
-import { createDemo } from "../../src/proxy/demo.ts";
+import { createDemo } from "../../src/proxy/demo/demo.ts";
 import type { AnswerHead } from "../../src/proxy/upstream/answer-head.ts";
 import type { AnswerSink, UpstreamCall, UpstreamRequest } from "../../src/proxy/upstream/engine.ts";
 import { createUpstreamPool, type UpstreamPool } from "../../src/proxy/upstream/pool.ts";

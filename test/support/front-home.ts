@@ -8,7 +8,7 @@ import type { SiteConfig } from "../../src/config/model.ts";
 import { tlsSettings } from "../../src/core/tls-settings.ts";
 import { createPassthrough } from "../../src/forward/passthrough.ts";
 import type { Metrics } from "../../src/observe/metrics.ts";
-import { createFront, type Front, type FrontOptions } from "../../src/proxy/front.ts";
+import { createFront, type Front, type FrontOptions } from "../../src/proxy/front/front.ts";
 import { createLimitReports } from "../../src/proxy/limits.ts";
 import { createTunnelBounds } from "../../src/proxy/limits-tunnels.ts";
 import { createRules } from "../../src/proxy/rules/policy.ts";

@@ -5,17 +5,17 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { Writable } from "node:stream";
 import type { TestContext } from "node:test";
-import { limitsOf, limitsSchema } from "../../src/config/limits.ts";
+import { limitsOf, limitsSchema } from "../../src/config/sections/limits.ts";
 import type { Config, LimitsConfig, RouteConfig, SiteConfig, TargetConfig } from "../../src/config/model.ts";
 import type { ExchangeRecord } from "../../src/observe/access-log.ts";
 import type { LimitName } from "../../src/observe/limit-names.ts";
 import { createLog, type Logger } from "../../src/observe/log.ts";
 import type { Metrics } from "../../src/observe/metrics.ts";
-import { createDemo } from "../../src/proxy/demo.ts";
+import { createDemo } from "../../src/proxy/demo/demo.ts";
 import type { LaneContext } from "../../src/proxy/exchange.ts";
 import { createHomeAssistantHint } from "../../src/proxy/home-assistant.ts";
-import { type CompatLane, createCompatLane } from "../../src/proxy/lanes/compat.ts";
-import { createFastLane } from "../../src/proxy/lanes/fast.ts";
+import { type CompatLane, createCompatLane } from "../../src/proxy/lanes/compat/lane.ts";
+import { createFastLane } from "../../src/proxy/lanes/fast/lane.ts";
 import type { ConnectionFacts } from "../../src/proxy/lanes/check-request.ts";
 import type { RequestHead } from "../../src/proxy/rules/request-head.ts";
 import { createLimitReports } from "../../src/proxy/limits.ts";
@@ -211,7 +211,7 @@ export async function startLane(
   });
   // Every write waits for the end of its turn, as when many are at work; the front's own lane shows the other way.
   const fast = createFastLane(context, { handOver: (socket, handed) => lane.accept(socket, handed), gatherFrom: 1 });
-  // As the real listeners do (front-listen).
+  // As the real listeners do (front/listen).
   const server = createServer({ noDelay: true, allowHalfOpen: options.lane === "fast" }, (socket) => {
     (options.lane === "fast" ? fast : lane).accept(socket, {
       peerAddress: socket.remoteAddress ?? "",

@@ -5,11 +5,11 @@
 import { createHash, createPublicKey, generateKeyPairSync, randomBytes, sign, type KeyObject } from "node:crypto";
 import { Pkcs10CertificateRequest } from "@peculiar/x509";
 import { explain } from "../../src/acme/explain.ts";
-import { domainOf } from "../../src/acme/ledger-limits.ts";
+import { domainOf } from "../../src/acme/ledger/limits.ts";
 import { AcmeProblem, AcmeUnreachable } from "../../src/acme/problem.ts";
-import type { AcmeAuthorization, AcmeOrder } from "../../src/acme/wire-answers.ts";
-import type { AcmeInfo, RenewalWindow } from "../../src/acme/wire-info.ts";
-import type { AcmeWire } from "../../src/acme/wire.ts";
+import type { AcmeAuthorization, AcmeOrder } from "../../src/acme/wire/answers.ts";
+import type { AcmeInfo, RenewalWindow } from "../../src/acme/wire/info.ts";
+import type { AcmeWire } from "../../src/acme/wire/wire.ts";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;

@@ -2,13 +2,13 @@
  * A home in a clock of its own: scheduler, issuer, ledger and renewal information as Gatehouse joins them, on a disk in
  * memory and before simulated CAs. `live(ms)` lets time pass as fast as the work allows.
  */
-import { createFallbackIssuer } from "../../src/acme/fallback.ts";
-import { createHistories } from "../../src/acme/history.ts";
+import { createFallbackIssuer } from "../../src/acme/schedule/fallback.ts";
+import { createHistories } from "../../src/acme/schedule/history.ts";
 import { createIssuer } from "../../src/acme/issue.ts";
-import { type RenewalInfo, createRenewalInfo } from "../../src/acme/renewal-info.ts";
-import { createScheduler } from "../../src/acme/scheduler.ts";
-import type { Scheduler } from "../../src/acme/scheduler-contract.ts";
-import type { Solver } from "../../src/acme/solver.ts";
+import { type RenewalInfo, createRenewalInfo } from "../../src/acme/schedule/renewal-info.ts";
+import { createScheduler } from "../../src/acme/schedule/scheduler.ts";
+import type { Scheduler } from "../../src/acme/schedule/contract.ts";
+import type { Solver } from "../../src/acme/challenges/solver.ts";
 import { type BundleStore, type CertificateBundle, createBundleStore } from "../../src/storage/bundles.ts";
 import type { Storage } from "../../src/storage/contract.ts";
 import { type LogLine, memoryLog } from "./acme-home.ts";

@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { checkRequest } from "../../../src/proxy/lanes/check-request.ts";
-import { HeadReader } from "../../../src/proxy/lanes/fast-head.ts";
+import { HeadReader } from "../../../src/proxy/lanes/fast/head.ts";
 import { BROKEN, INCOMPLETE } from "../../../src/proxy/rules/field-scan.ts";
 import { limitsConfig } from "../../support/proxy-lane.ts";
 import { createNodeReader } from "../llhttp.ts";

@@ -7,7 +7,7 @@ import type { Socket } from "node:net";
 import type { LimitsConfig } from "../../../config/model.ts";
 import type { LimitName } from "../../../observe/limit-names.ts";
 import type { ConnectionFacts } from "../check-request.ts";
-import type { Standing } from "../fast-standing.ts";
+import type { Standing } from "../fast/standing.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { CODE, FIRST_WINDOW, FRAME, MAX_WINDOW } from "./frames.ts";
 import type { Home } from "./home.ts";

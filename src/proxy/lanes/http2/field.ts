@@ -1,7 +1,7 @@
 /**
  * What is one field of a request's head, once for all the requests that repeat it?
  * Owns: a name and what it means to us, a value and whether it may stand there, the line it becomes for the target.
- * Never: judges a request; h2-head and h2-request do.
+ * Never: judges a request; h2/head and h2/request do.
  *
  * A client sends most fields once and then points at them: what is found out about a field is kept with it.
  */
@@ -12,7 +12,7 @@ import { OURS, PER_CONNECTION } from "../../rules/headers.ts";
 export const PASSES = 0;
 /** Dropped without a word by every lane. */
 export const DROPPED = 1;
-/** Makes a request one for h2-request. */
+/** Makes a request one for h2/request. */
 const STRANGE = 2;
 export const LENGTH = 3;
 export const AGENT = 4;

@@ -59,7 +59,7 @@ export class Output {
       return;
     }
     this.total += at;
-    // Nothing waits before it: OpenSSL takes it within this call (see fast-writer), and the memory is free again.
+    // Nothing waits before it: OpenSSL takes it within this call (see fast/writer), and the memory is free again.
     const isTaken = this.#socket.writableLength === 0 && this.#socket.writable;
     const bytes = isTaken ? buffer.subarray(0, at) : Buffer.from(buffer.subarray(0, at));
     const hasRoom = this.#socket.write(bytes);
