@@ -415,6 +415,7 @@ test(
 /** Each may be called where it is, because nobody is served then. */
 const SYNCHRONOUS: Record<string, string> = {
   "core/request-ids.ts": "random bytes for many ids at once, in microseconds",
+  "proxy/front/contexts.ts": "random bytes for many tickets at once, in microseconds",
   "observe/line-sink.ts": "the last lines, when the process ends",
   "tls/pkcs12.ts": "a few random bytes, for a person who exports a certificate",
 };
