@@ -92,6 +92,35 @@ test("what a target never takes is left to it, and the others go on", async (t) 
   assert.equal(Buffer.compare(Buffer.concat(pieces), body), 0);
 });
 
+test("a target that takes nothing does not keep the memory of the others from being filled again", async (t) => {
+  const { accepted, client } = await pair(t);
+  const [deaf, quick] = [await pair(t), await pair(t)];
+  const reading = new SharedReading(createYoungGarbage());
+  deaf.client.cork();
+  const memories = new Set<ArrayBufferLike>();
+  const hash = createHash("sha256");
+  let size = 0;
+  let held: Buffer | undefined;
+  reading.start(accepted, (bytes) => {
+    if (held === undefined) deaf.client.write((held = reading.keep(bytes, deaf.client)));
+    const piece = reading.keep(bytes, quick.client);
+    memories.add(piece.buffer);
+    size += piece.length;
+    if (!quick.client.write(piece)) accepted.pause();
+  });
+  quick.client.on("drain", () => accepted.resume());
+  const taken = createHash("sha256");
+  quick.accepted.on("data", (piece: Buffer) => taken.update(piece));
+  const body = randomBytes(6_000_000);
+  client.write(body);
+  while (size < body.length) await new Promise((resolve) => setImmediate(resolve));
+  quick.client.end();
+  await once(quick.accepted, "end");
+  assert.equal(taken.digest("hex"), hash.update(body).digest("hex"));
+  assert.ok(memories.size <= 3, `${memories.size} memories`);
+  assert.equal(Buffer.compare(held ?? Buffer.alloc(0), body.subarray(0, held?.length)), 0);
+});
+
 test("a socket that is given away is a stream again, and its end is heard", async (t) => {
   const { accepted, client } = await pair(t);
   const reading = new SharedReading(createYoungGarbage());

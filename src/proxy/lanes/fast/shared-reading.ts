@@ -17,13 +17,21 @@ const BUFFER_BYTES = 65_536;
 /** Kept pieces lie side by side in these: sixteen full records in one ArrayBuffer. */
 const SLAB_BYTES = 262_144;
 /**
- * Filled again as soon as all that lies in them has gone on, which is nearly always by the next turn of the loop: memory
- * that is warm, and none for V8 to collect. Four hold what one turn of a few fast uploads takes. When they are full of what
- * a slow target has not taken, they are left to it and to V8, and new ones begin.
+ * Each is filled again as soon as those have taken what lies in it to whom it went: nearly always by the next turn of the
+ * loop. Memory that is warm, and none for V8 to collect, which after 64 MB of it collects everything it has. So many hold
+ * what a few dozen uploads have before targets that are slower than they; when all wait for somebody, they are left to him
+ * and to V8, and new ones begin.
  */
-const MAX_SLABS = 4;
+const MAX_SLABS = 8;
 /** Targets that are looked at before a slab is filled again; as many as may be, with pieces of a byte each. */
 const MAX_TAKERS = 256;
+
+interface Slab {
+  memory: Buffer;
+  used: number;
+  /** To whom the pieces went that lie in it, without those who have been seen since to have taken theirs. */
+  takers: Set<Duplex>;
+}
 
 type Inner = Socket & Record<symbol, unknown>;
 
@@ -31,12 +39,8 @@ export class SharedReading {
   readonly #buffer: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
   readonly #names = findReadingNames();
   readonly #garbage: YoungGarbage;
-  readonly #slabs: Buffer[] = [];
-  /** Of the slabs, those that are filled or being filled; the last of them has so many bytes. */
-  #begun = 0;
-  #used = SLAB_BYTES;
-  /** Where the pieces went that lie in the slabs. */
-  readonly #takers = new Set<Duplex>();
+  readonly #slabs: Slab[] = [];
+  #current: Slab | undefined;
 
   /** @param garbage  is told of bodies that lie in memory which V8 has to collect */
   constructor(garbage: YoungGarbage) {
@@ -81,39 +85,38 @@ export class SharedReading {
     }
     // An in-process target passes on the very memory it is given.
     if (!(taker instanceof Socket)) return Buffer.from(bytes);
-    if (this.#begun > 0 && this.#isTaken()) this.#rewind();
-    if (this.#used + bytes.length > SLAB_BYTES || this.#takers.size === MAX_TAKERS) this.#turnOver();
-    this.#takers.add(taker);
-    const slab = this.#slabs[this.#begun - 1] as Buffer;
-    const kept = slab.subarray(this.#used, this.#used + bytes.length);
+    // Whoever has nothing before him has taken all that he was given.
+    if (taker.writableLength === 0) for (const { takers } of this.#slabs) takers.delete(taker);
+    const slab = this.#room(bytes.length);
+    slab.takers.add(taker);
+    const kept = slab.memory.subarray(slab.used, slab.used + bytes.length);
     kept.set(bytes);
-    this.#used += bytes.length;
+    slab.used += bytes.length;
     return kept;
   }
 
-  /** Who is corked or waits for the kernel has bytes that must stay. */
-  #isTaken(): boolean {
-    for (const { writableLength } of this.#takers) if (writableLength > 0) return false;
-    return true;
+  #room(length: number): Slab {
+    const current = this.#current;
+    if (current !== undefined) {
+      if (isTaken(current)) return current;
+      if (current.used + length <= SLAB_BYTES && current.takers.size < MAX_TAKERS) return current;
+    }
+    return (this.#current = this.#slabs.find(isTaken) ?? this.#another());
   }
 
-  #rewind(): void {
-    this.#takers.clear();
-    this.#begun = Math.min(this.#begun, 1);
-    this.#used = 0;
+  #another(): Slab {
+    if (this.#slabs.length === MAX_SLABS) this.#slabs.length = 0;
+    const slab: Slab = { memory: Buffer.allocUnsafeSlow(SLAB_BYTES), used: 0, takers: new Set() };
+    this.#slabs.push(slab);
+    this.#garbage.grew(SLAB_BYTES);
+    return slab;
   }
+}
 
-  #turnOver(): void {
-    if (this.#begun === MAX_SLABS || this.#takers.size === MAX_TAKERS) {
-      this.#takers.clear();
-      this.#slabs.length = 0;
-      this.#begun = 0;
-    }
-    if (this.#slabs[this.#begun] === undefined) {
-      this.#slabs.push(Buffer.allocUnsafeSlow(SLAB_BYTES));
-      this.#garbage.grew(SLAB_BYTES);
-    }
-    this.#begun++;
-    this.#used = 0;
-  }
+/** Then it is empty. Who is corked or waits for the kernel has bytes that must stay. */
+function isTaken(slab: Slab): boolean {
+  for (const { writableLength } of slab.takers) if (writableLength > 0) return false;
+  slab.takers.clear();
+  slab.used = 0;
+  return true;
 }
