@@ -3,38 +3,17 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { SiteConfig } from "../../src/config/model.ts";
 import { createRouteTable, prepareRouteTable } from "../../src/proxy/rules/routes.ts";
-
-function site(name: string, more: Partial<SiteConfig> = {}): SiteConfig {
-  return {
-    name,
-    routes: [],
-    passthrough: undefined,
-    redirect: undefined,
-    maxBody: 0,
-    timeouts: { connectMs: 1, firstByteMs: 1, idleMs: 1, tunnelIdleMs: 1 },
-    forwardingHeaders: true,
-    responseHeaders: new Map(),
-    ...more,
-  };
-}
+import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 
 test("thousands of sites come to the same table of routes in pieces as at once", async () => {
-  const target = (text: string) => ({
-    kind: "http" as const,
-    text,
-    host: text,
-    port: 80,
-    path: "",
-    tls: { verify: true, roots: undefined, serverName: undefined },
-  });
+  const [page, api] = [targetConfig(80, { text: "a" }), targetConfig(80, { text: "b" })];
   const sites = Array.from({ length: 3_000 }, (_, at) =>
-    site(at % 10 === 0 ? `*.h${at}.test` : `h${at}.test`, {
+    siteConfig(at % 10 === 0 ? `*.h${at}.test` : `h${at}.test`, page, {
       names: at % 7 === 0 ? [`www.h${at}.test`] : undefined,
       routes: [
-        { prefix: "/", target: target("a"), strip: false },
-        { prefix: "/api/", target: target("b"), strip: true },
+        { prefix: "/", target: page, strip: false },
+        { prefix: "/api/", target: api, strip: true },
       ],
     }),
   );

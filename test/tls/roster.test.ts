@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { SiteConfig } from "../../src/config/model.ts";
 import { readRoster } from "../../src/tls/roster.ts";
+import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 
 const DEMAND = { ask: undefined, match: [], perHour: 1, most: 1 };
 const THROUGH = {
@@ -14,19 +15,7 @@ const THROUGH = {
   idleMs: 1,
 };
 
-function site(name: string, more: Partial<SiteConfig> = {}): SiteConfig {
-  return {
-    name,
-    routes: [],
-    passthrough: undefined,
-    redirect: undefined,
-    maxBody: 0,
-    timeouts: { connectMs: 1, firstByteMs: 1, idleMs: 1, tunnelIdleMs: 1 },
-    forwardingHeaders: true,
-    responseHeaders: new Map(),
-    ...more,
-  };
-}
+const site = (name: string, more: Partial<SiteConfig> = {}): SiteConfig => siteConfig(name, targetConfig(80), more);
 
 test("further names, stars on demand, addresses, passthrough and client certificates each have their place", async () => {
   const { names, asked, addresses, asking } = await readRoster([
