@@ -13,6 +13,7 @@ import { hostRivals } from "./hosts.ts";
 import { type BenchOptions, HELP, readOptions } from "./options.ts";
 import { pictureOf } from "./picture.ts";
 import { type BenchResult, machineFacts, resultOf, type ScenarioResult, tableOf, writeJson } from "./report.ts";
+import { bareNode } from "./rivals/bare-node.ts";
 import { caddy } from "./rivals/caddy.ts";
 import { gatehouse } from "./rivals/gatehouse.ts";
 import { haproxy } from "./rivals/haproxy.ts";
@@ -23,6 +24,8 @@ import { type Scenario, SCENARIOS } from "./scenarios.ts";
 import { laboriousBundle, workerRivals } from "./workers.ts";
 
 const OTHERS: readonly Rival[] = [nginx, haproxy, caddy, bareHttpProxy];
+/** Takes part when it is named. */
+const FLOOR: Rival = bareNode;
 const DEFAULT_ENTRY = join(import.meta.dirname, "../dist/cli/main.js");
 
 function chosen<T extends { name: string }>(all: readonly T[], names: readonly string[], what: string): T[] {
@@ -34,9 +37,14 @@ function chosen<T extends { name: string }>(all: readonly T[], names: readonly s
   return names.length === 0 ? [...all] : all.filter((one) => names.includes(one.name));
 }
 
+function chosenRivals(names: readonly string[]): readonly Rival[] {
+  if (names.length === 0) return OTHERS;
+  return names[0] === "none" ? [] : chosen([...OTHERS, FLOOR], names, "rival");
+}
+
 async function run(options: BenchOptions): Promise<BenchResult> {
   const scenarios = chosen(SCENARIOS, options.scenarios, "scenario");
-  const others = options.rivals[0] === "none" ? [] : chosen(OTHERS, options.rivals, "rival");
+  const others = chosenRivals(options.rivals);
   if (!hasProgram("h2load")) throw new Error("the load is made by h2load: apt install nghttp2-client");
   const entry = options.entry ?? DEFAULT_ENTRY;
   if (!existsSync(entry)) throw new Error(`${entry} is not there; npm run build makes it`);

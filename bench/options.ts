@@ -26,7 +26,8 @@ export interface BenchOptions {
 export const HELP = `npm run bench -- [options]
 
   --scenario A,B   only these (default: all)
-  --rivals A,B     only these beside Gatehouse: nginx, haproxy, caddy, http-proxy; none for nobody
+  --rivals A,B     only these beside Gatehouse: nginx, haproxy, caddy, http-proxy; none for nobody. bare-node, which
+                   takes part only when it is named, is Node's TLS alone with every byte passed on unread: the floor
   --rounds N       rounds; each visits every rival once, and medians are over rounds (default 5)
   --seconds N      length of one measurement (default 4)
   --json FILE      write the result there; a folder gets a file named after the date

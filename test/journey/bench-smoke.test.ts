@@ -65,3 +65,27 @@ test(
     );
   },
 );
+
+test(
+  "Node's own floor takes part when it is named, and passes everything on",
+  { skip: needs("h2load", "nghttp2-client") },
+  async (t) => {
+    const file = join(await temporaryFolder(t), "result.json");
+    const entry = join(root, "src/cli/main.ts");
+    const scenarios = ["small-h1", "upload", "handshake-resumed", "websocket"];
+    const words = ["--smoke", "--entry", entry, "--json", file, "--rivals", "bare-node"];
+    const { code, stderr } = await runProgram(
+      process.execPath,
+      [join(root, "bench/main.ts"), ...words, "--scenario", scenarios.join(",")],
+      { withinMs: WITHIN_MS },
+    );
+    assert.equal(code, 0, stderr);
+    const result = JSON.parse(await readFile(file, "utf8")) as BenchResult;
+    assert.deepEqual(result.scenarios.map(({ name }) => name).toSorted(), scenarios.toSorted());
+    for (const { name, rivals } of result.scenarios) {
+      const floor = rivals.find((rival) => rival.name === "bare-node");
+      assert.ok(floor !== undefined && floor.median.done > 0, name);
+      assert.equal(floor.median.failed, 0, name);
+    }
+  },
+);
