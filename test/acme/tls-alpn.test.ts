@@ -173,11 +173,17 @@ test(
     const first = await issuer().issue("pending.test", "first", noSignal());
     assert.equal(pebble.orders(), 2);
     assert.ok(home.lines.some(({ event }) => event === "acme.challenge.failed"));
-    const second = await issuer().issue("pending.test", "asked", noSignal());
-    assert.notEqual(second.serial, first.serial);
-    assert.equal(pebble.orders(), 3);
-    const chosen = home.lines.filter(({ event }) => event === "acme.challenge.chosen").map((line) => line["challenge"]);
-    assert.deepEqual(chosen, ["http-01", "tls-alpn-01", "tls-alpn-01"]);
+    const chosen = (): unknown[] =>
+      home.lines.filter(({ event }) => event === "acme.challenge.chosen").map((line) => line["challenge"]);
+    // Pebble remembers a proof for some orders whatever PEBBLE_AUTHZREUSE says (one in a hundred): then nothing is chosen.
+    let more = 0;
+    while (more === 0 || (chosen().length === 2 && more < 5)) {
+      const next = await issuer().issue("pending.test", "asked", noSignal());
+      assert.notEqual(next.serial, first.serial);
+      more++;
+    }
+    assert.equal(pebble.orders(), 2 + more);
+    assert.deepEqual(chosen(), ["http-01", "tls-alpn-01", "tls-alpn-01"]);
   },
 );
 
