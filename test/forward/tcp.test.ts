@@ -179,17 +179,23 @@ test("a target that is off ends the session, is counted, and fills no log", asyn
 
 test("silence in both directions ends a session, and a word keeps it", async (t) => {
   const target = await startTcpTarget(t, (socket) => socket.pipe(socket));
-  const { port, log } = await startForwards(t, [portConfig(target, { idleMs: 300 })]);
+  const config = portConfig(target, { idleMs: 300 });
+  const { port, log } = await startForwards(t, [config]);
+  const silent = await startForwards(t, [config]);
   const client = await connectTo(t, port());
+  const gone = closeOf(client);
   const startedAt = performance.now();
-  for (let word = 0; word < 4; word++) {
-    client.write("a");
-    await once(client, "data");
-    await new Promise((resolve) => {
-      setTimeout(resolve, 150);
-    });
+  // For as long as two live that say nothing, one after the other.
+  for (let lives = 0; lives < 2; lives++) {
+    const other = await connectTo(t, silent.port());
+    void closeOf(other);
+    while (!other.closed) {
+      client.write("a");
+      await Promise.race([once(client, "data"), gone]);
+      assert.ok(!client.destroyed, "the words did not keep it");
+    }
   }
-  await closeOf(client);
+  await gone;
   assert.ok(performance.now() - startedAt >= 600, "the words did not keep it");
   await eventually("its line is written", () => log.lines().some(({ outcome }) => outcome === "idle"));
 });
