@@ -175,7 +175,7 @@ test(
     assert.ok(home.lines.some(({ event }) => event === "acme.challenge.failed"));
     const chosen = (): unknown[] =>
       home.lines.filter(({ event }) => event === "acme.challenge.chosen").map((line) => line["challenge"]);
-    // Pebble remembers a proof for some orders whatever PEBBLE_AUTHZREUSE says (one in a hundred): then nothing is chosen.
+    // Pebble reuses a proof now and then: then nothing is chosen.
     let more = 0;
     while (more === 0 || (chosen().length === 2 && more < 5)) {
       const next = await issuer().issue("pending.test", "asked", noSignal());

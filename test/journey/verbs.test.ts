@@ -42,12 +42,20 @@ test("issue keeps what is valid, renew and --force order, and the steps are told
   assert.match(kept.stdout, /home\.example\.org: the one of Pebble .* is valid until .* not due; --force/);
   assert.equal(pebble.orders(), orders);
 
-  const renewed = await gatehouse.cli("renew", HOME);
-  assert.equal(renewed.code, 0, renewed.stderr);
-  assert.match(renewed.stdout, /^home\.example\.org: issued by Pebble .*, valid until \d{4}-/);
-  assert.match(renewed.stderr, /… certificate ordered\n/);
-  assert.match(renewed.stderr, /… home\.example\.org by http-01 \(.+\): the CA will be asked to look\n/);
-  assert.equal(pebble.orders(), orders + 1);
+  // Pebble reuses a proof now and then: then there is no such step.
+  const aLook = /… home\.example\.org by http-01 \(.+\): the CA will be asked to look\n/;
+  let renewals = 0;
+  let told = "";
+  while (renewals < 3 && !aLook.test(told)) {
+    const renewed = await gatehouse.cli("renew", HOME);
+    renewals++;
+    assert.equal(renewed.code, 0, renewed.stderr);
+    assert.match(renewed.stdout, /^home\.example\.org: issued by Pebble .*, valid until \d{4}-/);
+    told = renewed.stderr;
+    assert.match(told, /… certificate ordered\n/);
+  }
+  assert.match(told, aLook);
+  assert.equal(pebble.orders(), orders + renewals);
 
   const forced = json(await gatehouse.cli("issue", "--all", "--force", "--json"));
   const results = forced["results"] as { name: string; outcome: string }[];
@@ -56,7 +64,7 @@ test("issue keeps what is valid, renew and --force order, and the steps are told
     [NAS, HOME].map((name) => [name, "issued"]),
     "least time left first",
   );
-  assert.equal(pebble.orders(), orders + 3);
+  assert.equal(pebble.orders(), orders + renewals + 2);
 
   const idle = await gatehouse.cli("auto-renew");
   assert.equal(idle.code, 0);

@@ -98,6 +98,8 @@ export async function startPebble(
     ...process.env,
     PEBBLE_VA_NOSLEEP: "1",
     PEBBLE_WFE_NONCEREJECT: "0",
+    // One in a hundred is reused all the same (`Intn(100) > percent` makes a new one): who expects the challenge of a name's
+    // second order must be ready to ask again.
     PEBBLE_AUTHZREUSE: "0",
     ...options.env,
   };
