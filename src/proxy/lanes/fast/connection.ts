@@ -62,7 +62,7 @@ export class FastConnection {
     const current = this.#current;
     if (this.#isEnding) this.#drop(chunk.length);
     else if (current === undefined) this.#readMore(chunk);
-    else if (current.isReading && this.#held.length === 0) this.#feed(current, chunk);
+    else if (current.upload !== undefined && this.#held.length === 0) this.#feed(current, chunk);
     else this.#hold(chunk);
   };
 
@@ -118,15 +118,16 @@ export class FastConnection {
       this.#held = NOTHING;
       this.#feed(current, held);
     }
-    if (this.#isPaused && this.#held.length <= MAX_HELD && current?.isFull !== true) {
+    if (this.#isPaused && this.#held.length <= MAX_HELD && current?.upload?.isFull !== true) {
       this.#isPaused = false;
       this.socket.resume();
     }
   }
 
   #feed(current: FastExchange, bytes: Buffer): void {
-    const { taker } = current;
-    const at = taker === undefined ? 0 : current.feed(this.home.reading.keep(bytes, taker));
+    const { upload } = current;
+    const taker = upload?.taker;
+    const at = upload === undefined || taker === undefined ? 0 : upload.feed(this.home.reading.keep(bytes, taker));
     if (this.#current === current && at < bytes.length) this.#hold(at === 0 ? bytes : bytes.subarray(at));
   }
 

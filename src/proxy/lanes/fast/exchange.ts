@@ -1,36 +1,33 @@
 /**
  * One exchange of the fast lane: which bytes go to the target, which come back, and how does it end?
- * Owns: the body of the request, head and body of the answer, limits on both, failure.
- * Never: reads the next request or dials.
+ * Owns: asking the target, head and body of the answer, failure.
+ * Never: reads the next request, dials, or follows the request's body (fast/upload).
  */
-import type { Duplex } from "node:stream";
-import { type ErrorCode, GatehouseError } from "../../../core/errors.ts";
+import type { ErrorCode, GatehouseError } from "../../../core/errors.ts";
+import type { LimitName } from "../../../observe/limit-names.ts";
 import type { Exchange } from "../../exchange.ts";
 import { errorAnswer, statusFor } from "../../responses.ts";
 import { relayedTrailers } from "../../rules/headers.ts";
 import type { Decision } from "../../rules/policy.ts";
 import { valuesOf } from "../../rules/request-head.ts";
 import type { AnswerHead } from "../../upstream/answer-head.ts";
-import { ChunkFollower, type ChunkTaker, lastChunk } from "../../upstream/chunks.ts";
+import { lastChunk } from "../../upstream/chunks.ts";
 import type { AnswerSink, UpstreamCall } from "../../upstream/engine.ts";
-import { BodyBounds, bodyRefused } from "../body-bounds.ts";
-import { watchUpload } from "../compat/upload.ts";
 import { answerText, earlyHints, localBytes } from "./answer.ts";
 import type { FastConnection } from "./connection.ts";
 import type { Waiting } from "./turn.ts";
+import { Upload, type Uploader } from "./upload.ts";
 import { PacketWriter } from "./writer.ts";
 
 type Forward = Extract<Decision, { kind: "forward" }>;
 
-export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
+export class FastExchange implements AnswerSink, Uploader, Waiting {
   readonly takesFraming = true;
   readonly keepsBytes = false;
-  /** The target takes the body. */
-  isReading = false;
+  /** The body, while the target takes it. */
+  upload: Upload | undefined;
   /** Nothing of the request is still to come. */
   isRead: boolean;
-  /** The target has no room for more of the body. */
-  isFull = false;
   /** A final answer has begun. */
   isAnswered = false;
   readonly #connection: FastConnection;
@@ -38,10 +35,6 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
   readonly #forward: Forward;
   #isLast: boolean;
   #call: UpstreamCall | undefined;
-  #bodyLeft: number;
-  #chunks: ChunkFollower | undefined;
-  #bounds: BodyBounds | undefined;
-  #stopWatch: (() => void) | undefined;
   readonly #out: PacketWriter;
   /** The head for the target, until it is asked. */
   #text = "";
@@ -60,7 +53,6 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
     this.#isLast = isLast;
     const { body, contentLength } = exchange.head;
     this.isRead = body === "none" || (body === "length" && contentLength === 0);
-    this.#bodyLeft = contentLength;
     connection.home.turn.atWork++;
   }
 
@@ -100,76 +92,29 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
       call.end();
       return;
     }
-    if (body === "chunked") this.#chunks = new ChunkFollower();
-    this.#bounds = new BodyBounds(this.#forward.site.maxBody);
-    this.isReading = true;
+    const { site } = this.#forward;
+    const upload = new Upload(this, this.#exchange, call, site.maxBody);
+    this.upload = upload;
     this.#connection.proceed();
-    if (!this.isRead && !this.#isOver) this.#watch();
+    upload.watch(site.timeouts.idleMs, this.#connection.home.context.limits());
   }
 
-  #watch(): void {
-    this.#stopWatch = watchUpload({
-      idleMs: this.#forward.site.timeouts.idleMs,
-      bytes: () => this.#exchange.bytesIn,
-      isOurTurn: () => this.isRead || this.isAnswered || this.isFull,
-      limits: this.#connection.home.context.limits(),
-      onSlow: (limit) => {
-        this.#connection.limitReached(limit);
-        const message = "The request body came too slowly.";
-        this.#fail(new GatehouseError("GATEHOUSE_REQUEST_REFUSED", { message }), 408);
-      },
-    });
+  uploaded(): void {
+    this.isRead = true;
+    this.upload = undefined;
   }
 
-  get taker(): Duplex | undefined {
-    return this.#call?.taker;
-  }
-
-  /** Bytes of the body. @returns where the body ends in them; their length when it goes on */
-  feed(bytes: Buffer): number {
-    const call = this.#call;
-    if (!this.isReading || call === undefined) return 0;
-    let at: number;
-    if (this.#chunks === undefined) {
-      at = Math.min(this.#bodyLeft, bytes.length);
-      this.#bodyLeft -= at;
-      this.takeChunk(at === bytes.length ? bytes : bytes.subarray(0, at), at);
-      if (this.#bodyLeft === 0) this.#allRead(call, []);
-    } else {
-      at = this.#chunks.follow(bytes, 0, this, true);
-      if (at < 0) {
-        const message = "The chunked body is malformed.";
-        this.#fail(new GatehouseError("GATEHOUSE_REQUEST_MALFORMED", { message }), this.#chunks.isTooLong ? 413 : 400);
-        return bytes.length;
-      }
-      if (this.#chunks.isDone) this.#allRead(call, relayedTrailers(this.#chunks.trailers));
-    }
-    return at;
-  }
-
-  takeChunk(bytes: Buffer, payload: number): void {
-    if (this.#isOver || this.#call === undefined) return;
-    this.#exchange.bytesIn += payload;
-    const limit = this.#bounds?.took(payload, bytes.length - payload);
-    if (limit !== undefined) {
-      this.#connection.limitReached(limit);
-      this.#fail(bodyRefused(limit), 413);
-      return;
-    }
-    if (this.#call.writeRaw(bytes)) return;
-    this.isFull = true;
+  full(): void {
     this.#connection.hush();
   }
 
-  #allRead(call: UpstreamCall, trailers: readonly string[]): void {
-    this.isRead = true;
-    this.isReading = false;
-    this.#stopWatch?.();
-    if (!this.#isOver) call.end(trailers);
+  refuse(limit: LimitName | undefined, error: GatehouseError, status: number): void {
+    if (limit !== undefined) this.#connection.limitReached(limit);
+    this.#fail(error, status);
   }
 
   onDrain(): void {
-    this.isFull = false;
+    if (this.upload !== undefined) this.upload.isFull = false;
     this.#connection.proceed();
   }
 
@@ -248,7 +193,12 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
   #over(): void {
     this.#isOver = true;
     this.#connection.home.turn.atWork--;
-    this.#stopWatch?.();
+    this.#stopUpload();
+  }
+
+  #stopUpload(): void {
+    this.upload?.stop();
+    this.upload = undefined;
   }
 
   onFailed(error: GatehouseError): void {
@@ -272,7 +222,7 @@ export class FastExchange implements AnswerSink, ChunkTaker, Waiting {
     // After a failed upload the rest of the body is still to come: only a new connection is clean.
     this.#isLast ||= !this.isRead || status < 500 || home.context.isLeaving();
     this.isAnswered = true;
-    this.isReading = false;
+    this.#stopUpload();
     exchange.status = status;
     exchange.bytesOut = isHead ? 0 : page.body.length;
     socket.write(localBytes(page, home.date, { close: this.#isLast, isHead }));
