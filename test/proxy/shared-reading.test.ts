@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
+import { PassThrough } from "node:stream";
 import { test, type TestContext } from "node:test";
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { createYoungGarbage } from "../../src/core/young-garbage.ts";
@@ -121,6 +122,105 @@ test("a target that takes nothing does not keep the memory of the others from be
   assert.equal(Buffer.compare(held ?? Buffer.alloc(0), body.subarray(0, held?.length)), 0);
 });
 
+/** Reads on and gives the pieces one by one. */
+function pieces(reading: SharedReading, socket: TLSSocket): () => Promise<Buffer> {
+  let arrived: (bytes: Buffer) => void = () => {};
+  reading.start(socket, (bytes) => arrived(bytes));
+  return () => new Promise((resolve) => (arrived = resolve));
+}
+
+test("with memory of its own a body is not copied, and what was taken is written over", async (t) => {
+  const { accepted, client } = await pair(t);
+  const other = await pair(t);
+  const reading = new SharedReading(createYoungGarbage());
+  const next = pieces(reading, accepted);
+  const ask = async (text: string): Promise<Buffer> => {
+    const piece = next();
+    client.write(text);
+    return piece;
+  };
+  const shared = await ask("before");
+  assert.equal(reading.lend(accepted, other.client), true);
+  assert.equal((await ask("the last in the buffer of all")).buffer, shared.buffer);
+  // Corked with what came before, as when a target is slow: it has not taken what it is given now.
+  other.client.cork();
+  other.client.write("sooner");
+  const first = await ask("first");
+  assert.notEqual(first.buffer, shared.buffer);
+  assert.equal(reading.keep(first, other.client), first);
+  const second = await ask("second");
+  assert.equal(`${first.toString()} ${second.toString()}`, "first second");
+  assert.equal(second.buffer, first.buffer);
+  const copied = reading.copy(second);
+  other.client.uncork();
+  while (other.client.writableLength > 0) await new Promise((resolve) => setImmediate(resolve));
+  await ask("goes behind");
+  const again = await ask("over");
+  assert.equal(again.byteOffset, first.byteOffset);
+  assert.equal(copied.toString(), "second");
+  reading.takeBack(accepted);
+  await ask("the last in its own");
+  assert.equal((await ask("in the buffer of all")).buffer, shared.buffer);
+});
+
+test("when its memory is full a body goes on in copies, whole", async (t) => {
+  const { accepted, client } = await pair(t);
+  const other = await pair(t);
+  const reading = new SharedReading(createYoungGarbage());
+  const kept: Buffer[] = [];
+  let isLent = false;
+  other.client.cork();
+  reading.start(accepted, (bytes) => {
+    const piece = reading.keep(bytes, other.client);
+    other.client.write(piece);
+    kept.push(piece);
+    isLent ||= reading.lend(accepted, other.client);
+  });
+  const body = randomBytes(3_000_000);
+  client.write(body);
+  const size = (): number => kept.reduce((sum, { length }) => sum + length, 0);
+  while (size() < body.length) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(Buffer.compare(Buffer.concat(kept), body), 0);
+});
+
+test("memory that is taken back is nobody else's until the socket reads elsewhere", async (t) => {
+  const [one, two, three, target] = [await pair(t), await pair(t), await pair(t), await pair(t)];
+  const reading = new SharedReading(createYoungGarbage());
+  const own = async ({
+    accepted,
+    client,
+  }: typeof one): Promise<{ memory: ArrayBufferLike; next(): Promise<Buffer> }> => {
+    const next = pieces(reading, accepted);
+    assert.equal(reading.lend(accepted, target.client), true);
+    const say = (): Promise<Buffer> => {
+      const piece = next();
+      client.write("a piece");
+      return piece;
+    };
+    await say();
+    return { memory: (await say()).buffer, next: say };
+  };
+  const first = await own(one);
+  reading.takeBack(one.accepted);
+  const second = await own(two);
+  assert.notEqual(second.memory, first.memory);
+  assert.equal((await first.next()).buffer, first.memory);
+  assert.equal((await own(three)).memory, first.memory);
+});
+
+test("eight bodies at a time have memory of their own, and only for targets that are sockets", async (t) => {
+  const reading = new SharedReading(createYoungGarbage());
+  const all = await Promise.all(Array.from({ length: 9 }, async () => pair(t)));
+  for (const { accepted } of all) reading.start(accepted, () => {});
+  const [last] = all.splice(-1);
+  assert.ok(last !== undefined);
+  assert.equal(reading.lend(last.accepted, new PassThrough()), false);
+  for (const { accepted, client } of all) assert.equal(reading.lend(accepted, client), true);
+  assert.equal(reading.lend(last.accepted, last.client), false);
+  reading.takeBack(all[0]?.accepted ?? last.accepted);
+  assert.equal(reading.lend(last.accepted, last.client), true);
+});
+
 test("a socket that is given away is a stream again, and its end is heard", async (t) => {
   const { accepted, client } = await pair(t);
   const reading = new SharedReading(createYoungGarbage());
@@ -179,3 +279,45 @@ for (const framing of ["length", "chunked"] as const) {
     await Promise.all([upload(20_000_000), upload(10_000_000), upload(300_000), upload(20_000_000)]);
   });
 }
+
+test("uploads and small requests in turn, sent without waiting, are each answered for what they were", async (t) => {
+  const { port } = await startTarget(t, (req, res) => {
+    const hash = createHash("sha256");
+    req.on("data", (piece: Buffer) => hash.update(piece));
+    req.on("end", () => res.end(`${req.url} ${hash.digest("hex")};`));
+  });
+  const home = await startFront(t, [siteConfig("a.test", targetConfig(port))]);
+  const client = await secureClient(t, { port: home.httpsPort, servername: "a.test", ca: home.ca.caPem });
+  let text = "";
+  client.on("data", (piece: Buffer) => (text += piece.toString("latin1")));
+  const bodies = [300_000, 0, 90_000, 1, 1_000_000, 65_536, 0].map((length) => randomBytes(length));
+  const last = bodies.length - 1;
+  const all = bodies.map((body, at) => {
+    const fields = `Host: a.test\r\nContent-Length: ${body.length}\r\n${at === last ? "Connection: close\r\n" : ""}`;
+    return Buffer.concat([Buffer.from(`PUT /${at} HTTP/1.1\r\n${fields}\r\n`), body]);
+  });
+  client.write(Buffer.concat(all));
+  await once(client, "end");
+  const hashes = bodies.map((body, at) => `/${at} ${createHash("sha256").update(body).digest("hex")}`);
+  assert.deepEqual(text.match(/\/\d [0-9a-f]{64}/g), hashes);
+});
+
+test("who has uploaded and stays holds no memory for it", async (t) => {
+  const { port } = await startTarget(t, (req, res) => {
+    req.resume();
+    req.on("end", () => res.end("thanks"));
+  });
+  const home = await startFront(t, [siteConfig("a.test", targetConfig(port))]);
+  const body = Buffer.alloc(200_000);
+  const upload = async (): Promise<void> => {
+    const client = await secureClient(t, { port: home.httpsPort, servername: "a.test", ca: home.ca.caPem });
+    client.write(`PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: ${body.length}\r\n\r\n`);
+    client.write(body);
+    await once(client, "data");
+  };
+  await upload();
+  const before = process.memoryUsage().arrayBuffers;
+  for (let count = 0; count < 60; count++) await upload();
+  const grown = process.memoryUsage().arrayBuffers - before;
+  assert.ok(grown < 8_000_000, `${Math.round(grown / 60_000)} KB for each`);
+});

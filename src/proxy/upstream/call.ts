@@ -14,6 +14,8 @@ export type Phase = "queue" | "connect" | "send" | "firstByte" | "answer";
 
 /** What a socket may hold of a body before the sender has to wait (bytes). */
 const MAX_UNSENT = 262_144;
+/** Smaller pieces of a body wait for the end of the turn and go on in one system call (bytes). */
+const LARGE = 8_192;
 
 export class Call implements UpstreamCall {
   readonly request: UpstreamRequest;
@@ -63,13 +65,18 @@ export class Call implements UpstreamCall {
   writeRaw(bytes: Buffer): boolean {
     const socket = this.connection?.socket;
     if (this.isOver || socket === undefined) return true;
-    // A TLS client's bytes come in records of 16 KiB, four to a read: they go on in one system call.
-    if (!this.#isGathering) {
-      this.#isGathering = true;
-      socket.cork();
-      setImmediate(this.#release);
+    if (bytes.length >= LARGE) {
+      // Most of the way it is a TLS record of 16 KiB: written at once it is still in the cache, and its memory free again.
+      socket.write(bytes);
+      this.#release();
+    } else {
+      if (!this.#isGathering) {
+        this.#isGathering = true;
+        socket.cork();
+        setImmediate(this.#release);
+      }
+      socket.write(bytes);
     }
-    socket.write(bytes);
     return this.#hasRoom(socket.writableLength);
   }
 

@@ -41,6 +41,8 @@ export class FastConnection {
   /** Bytes that are still read and dropped behind the last answer. */
   #unreadLeft = 0;
   #isTimed = false;
+  /** It reads the body under way into memory of its own. */
+  #isLent = false;
   /** On the lane's clock: of an idle connection, a head that has begun, a half-closed wait. */
   #dueAt = Number.POSITIVE_INFINITY;
 
@@ -88,6 +90,7 @@ export class FastConnection {
   readonly #onClose = (): void => {
     this.#current?.gone();
     this.#current = undefined;
+    this.#takeBack();
     this.#held = NOTHING;
     this.home.closed(this);
   };
@@ -127,8 +130,20 @@ export class FastConnection {
   #feed(current: FastExchange, bytes: Buffer): void {
     const { upload } = current;
     const taker = upload?.taker;
-    const at = upload === undefined || taker === undefined ? 0 : upload.feed(this.home.reading.keep(bytes, taker));
+    let at = 0;
+    if (upload !== undefined && taker !== undefined) {
+      const { reading } = this.home;
+      if (!this.#isLent && upload.isLong) this.#isLent = reading.lend(this.socket, taker);
+      at = upload.feed(reading.keep(bytes, taker));
+      if (current.upload === undefined) this.#takeBack();
+    }
     if (this.#current === current && at < bytes.length) this.#hold(at === 0 ? bytes : bytes.subarray(at));
+  }
+
+  #takeBack(): void {
+    if (!this.#isLent) return;
+    this.#isLent = false;
+    this.home.reading.takeBack(this.socket);
   }
 
   #hold(bytes: Buffer): void {

@@ -23,6 +23,10 @@ const SLAB_BYTES = 262_144;
  * and to V8, and new ones begin.
  */
 const MAX_SLABS = 8;
+/** Bodies at a time that are read where they stay; each holds a slab. Others are copied. */
+const MAX_LENT = 8;
+/** A full record has room. */
+const LEAST_ROOM = 16_384;
 /** Targets that are looked at before a slab is filled again; as many as may be, with pieces of a byte each. */
 const MAX_TAKERS = 256;
 
@@ -41,6 +45,8 @@ export class SharedReading {
   readonly #garbage: YoungGarbage;
   readonly #slabs: Slab[] = [];
   #current: Slab | undefined;
+  /** Slabs that one body each is read into. They are not in `#slabs`, and have no takers. */
+  readonly #lent = new Map<Socket, Slab>();
 
   /** @param garbage  is told of bodies that lie in memory which V8 has to collect */
   constructor(garbage: YoungGarbage) {
@@ -49,8 +55,10 @@ export class SharedReading {
 
   /** @param take  is given what comes; it holds during the call, unless it is kept */
   start(socket: Socket, take: (bytes: Buffer) => void): void {
-    const callback = (size: number): boolean => {
-      take(this.#buffer.subarray(0, size));
+    const callback = (size: number, memory: Uint8Array): boolean => {
+      const slab = memory === this.#buffer ? undefined : this.#lent.get(socket);
+      if (slab !== undefined) slab.used += size;
+      take((memory as Buffer).subarray(0, size));
       return true;
     };
     if (readInto(socket, this.#names, { buffer: this.#buffer, callback })) socket.read(0);
@@ -63,14 +71,55 @@ export class SharedReading {
     socket.off("data", take);
     const inner = socket as Inner;
     const names = this.#names;
-    if (names === undefined || inner[names.buffer] !== this.#buffer) return;
+    if (names === undefined || !(inner[names.buffer] instanceof Uint8Array)) return;
     // The handle goes on reading into the buffer: that cannot be taken back.
-    inner[names.callback] = (size: number): boolean => socket.push(Buffer.from(this.#buffer.subarray(0, size)));
+    inner[names.callback] = (size: number, memory: Uint8Array): boolean =>
+      socket.push(Buffer.from(memory.subarray(0, size)));
+  }
+
+  /**
+   * From its next piece on, what the socket brings is read where it may stay until `taker` has it, and `keep` need not copy.
+   *
+   * @param taker  is written at once whatever is kept, and nobody else keeps it, until `takeBack`
+   * @returns false where all goes on as before: too many have such memory, or this Node reads in another way
+   */
+  lend(socket: Socket, taker: Duplex): boolean {
+    const inner = socket as Inner;
+    const names = this.#names;
+    if (names === undefined || inner[names.buffer] !== this.#buffer || this.#lent.size === MAX_LENT) return false;
+    // An in-process target passes on the very memory it is given.
+    if (!(taker instanceof Socket)) return false;
+    const slab = this.#emptySlab();
+    this.#lent.set(socket, slab);
+    // Where in the slab the handle writes; -1: in the buffer of all.
+    let at = -1;
+    // Node asks after each piece where the next one goes; undefined: where that one went.
+    inner[names.generator] = (): Buffer | undefined => {
+      const hasTaken = taker.writableLength === 0;
+      if (this.#lent.get(socket) !== slab) {
+        inner[names.generator] = null;
+        // Not before now: until here the handle could have written to it.
+        if (!hasTaken) slab.takers.add(taker);
+        if (this.#slabs.length < MAX_SLABS) this.#slabs.push(slab);
+        return this.#buffer;
+      }
+      if (hasTaken) slab.used = 0;
+      const next = SLAB_BYTES - slab.used < LEAST_ROOM ? -1 : slab.used;
+      if (next === at) return undefined;
+      at = next;
+      return at < 0 ? this.#buffer : slab.memory.subarray(at);
+    };
+    return true;
+  }
+
+  /** The body is over, or will not go on. Called while its last piece is taken, or the socket keeps the memory until its next. */
+  takeBack(socket: Socket): void {
+    this.#lent.delete(socket);
   }
 
   /** For what may stay long: alone, because a few bytes of half a head must not hold a whole slab. */
   copy(bytes: Buffer): Buffer {
-    return bytes.buffer === this.#buffer.buffer ? Buffer.from(bytes) : bytes;
+    return Buffer.from(bytes);
   }
 
   /**
@@ -80,7 +129,7 @@ export class SharedReading {
    */
   keep(bytes: Buffer, taker: Duplex): Buffer {
     if (bytes.buffer !== this.#buffer.buffer) {
-      this.#garbage.grew(bytes.length);
+      if (!this.#isLent(bytes)) this.#garbage.grew(bytes.length);
       return bytes;
     }
     // An in-process target passes on the very memory it is given.
@@ -106,10 +155,24 @@ export class SharedReading {
 
   #another(): Slab {
     if (this.#slabs.length === MAX_SLABS) this.#slabs.length = 0;
-    const slab: Slab = { memory: Buffer.allocUnsafeSlow(SLAB_BYTES), used: 0, takers: new Set() };
+    const slab = this.#newSlab();
     this.#slabs.push(slab);
-    this.#garbage.grew(SLAB_BYTES);
     return slab;
+  }
+
+  #newSlab(): Slab {
+    this.#garbage.grew(SLAB_BYTES);
+    return { memory: Buffer.allocUnsafeSlow(SLAB_BYTES), used: 0, takers: new Set() };
+  }
+
+  #emptySlab(): Slab {
+    const at = this.#slabs.findIndex((slab) => slab !== this.#current && isTaken(slab));
+    return (at < 0 ? undefined : this.#slabs.splice(at, 1)[0]) ?? this.#newSlab();
+  }
+
+  #isLent(bytes: Buffer): boolean {
+    for (const { memory } of this.#lent.values()) if (memory.buffer === bytes.buffer) return true;
+    return false;
   }
 }
 

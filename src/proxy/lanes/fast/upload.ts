@@ -25,6 +25,9 @@ export interface Uploader {
   refuse(limit: LimitName | undefined, error: GatehouseError, status: number): void;
 }
 
+/** After so many bytes more are likely. */
+const LONG = 65_536;
+
 export class Upload implements ChunkTaker {
   /** The target has no room for more. */
   isFull = false;
@@ -46,6 +49,11 @@ export class Upload implements ChunkTaker {
     this.#chunks = exchange.head.body === "chunked" ? new ChunkFollower() : undefined;
     this.#left = exchange.head.contentLength;
     this.#bounds = new BodyBounds(maxBody);
+  }
+
+  /** So much has come that what comes next is worth memory of its own. */
+  get isLong(): boolean {
+    return this.#exchange.bytesIn >= LONG;
   }
 
   get taker(): Duplex | undefined {
