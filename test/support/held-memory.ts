@@ -1,0 +1,57 @@
+/**
+ * What does another process of Node's hold?
+ * Owns: a collection there, asked of its inspector, and what is left after it.
+ * Never: changes what the process does.
+ *
+ * What is resident without that is also what nobody has collected yet, and what malloc keeps of its busiest moment.
+ */
+import { once } from "node:events";
+import { WebSocket } from "ws";
+import { eventually } from "./eventually.ts";
+
+export interface HeldMemory {
+  /** Bytes that are reachable in V8's heap. */
+  heap: number;
+  /** Bytes that are resident, whoever's they are. */
+  rss: number;
+}
+
+/** What the process is started with. */
+export const INSPECTED = { NODE_OPTIONS: "--inspect=127.0.0.1:0" };
+
+export interface MemoryWitness {
+  /** @throws when the process has ended */
+  held(): Promise<HeldMemory>;
+  close(): void;
+}
+
+/** @param stderr  of the process; its inspector says there where it listens */
+export async function watchMemory(stderr: () => string): Promise<MemoryWitness> {
+  const address = (): string | undefined => /^Debugger listening on (ws:\S+)$/m.exec(stderr())?.[1];
+  await eventually("an inspector that listens", () => address() !== undefined);
+  const socket = new WebSocket(address() ?? "");
+  const gone = new AbortController();
+  socket.on("error", (error) => gone.abort(error));
+  socket.on("close", () => gone.abort(new Error("the process or its inspector has ended")));
+  await once(socket, "open", { signal: gone.signal });
+  let lastId = 0;
+  // One question at a time.
+  const ask = async (method: string, params: object): Promise<unknown> => {
+    const answer = once(socket, "message", { signal: gone.signal });
+    socket.send(JSON.stringify({ id: ++lastId, method, params }));
+    const [data] = (await answer) as [Buffer];
+    const { id, result } = JSON.parse(data.toString()) as { id?: number; result?: unknown };
+    if (id !== lastId || result === undefined) throw new Error(`to ${method}: ${data.toString()}`);
+    return result;
+  };
+  const usage = { expression: "process.memoryUsage()", returnByValue: true };
+  return {
+    async held() {
+      // What the first frees is swept by the time the second begins.
+      for (let times = 0; times < 2; times++) await ask("HeapProfiler.collectGarbage", {});
+      const { result } = (await ask("Runtime.evaluate", usage)) as { result: { value: NodeJS.MemoryUsage } };
+      return { heap: result.value.heapUsed, rss: result.value.rss };
+    },
+    close: () => socket.close(),
+  };
+}
