@@ -9,6 +9,7 @@ import { once } from "node:events";
 import { request } from "node:https";
 import type { IncomingMessage } from "node:http";
 import { WebSocket } from "ws";
+import { eventually } from "../support/eventually.ts";
 
 export interface Seen {
   /** Milliseconds until the page came, and until the WebSocket said its first word. */
@@ -53,14 +54,19 @@ async function websocket(): Promise<string[]> {
 }
 
 async function until<T>(work: () => Promise<T>): Promise<T> {
-  for (;;) {
+  let done: { value: T } | undefined;
+  let why: unknown;
+  const tries = async (): Promise<boolean> => {
     try {
-      return await work();
+      done = { value: await work() };
     } catch (error) {
-      if (left() <= 0) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 250));
+      why = error;
     }
-  }
+    return done !== undefined;
+  };
+  await eventually(() => `${name}: ${String(why)}`, tries, { withinMs: left(), everyMs: 250 });
+  if (done === undefined) throw new Error("unreachable: eventually resolves when it holds");
+  return done.value;
 }
 
 const { status, body } = await until(page);
