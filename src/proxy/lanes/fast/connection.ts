@@ -41,8 +41,6 @@ export class FastConnection {
   /** Bytes that are still read and dropped behind the last answer. */
   #unreadLeft = 0;
   #isTimed = false;
-  /** It reads the body under way into memory of its own. */
-  #isLent = false;
   /** On the lane's clock: of an idle connection, a head that has begun, a half-closed wait. */
   #dueAt = Number.POSITIVE_INFINITY;
 
@@ -90,7 +88,7 @@ export class FastConnection {
   readonly #onClose = (): void => {
     this.#current?.gone();
     this.#current = undefined;
-    this.#takeBack();
+    this.home.reading.takeBack(this.socket);
     this.#held = NOTHING;
     this.home.closed(this);
   };
@@ -133,17 +131,11 @@ export class FastConnection {
     let at = 0;
     if (upload !== undefined && taker !== undefined) {
       const { reading } = this.home;
-      if (!this.#isLent && upload.isLong) this.#isLent = reading.lend(this.socket, taker);
+      if (upload.isLong) reading.lend(this.socket, taker);
       at = upload.feed(reading.keep(bytes, taker));
-      if (current.upload === undefined) this.#takeBack();
+      if (current.upload === undefined) reading.takeBack(this.socket);
     }
     if (this.#current === current && at < bytes.length) this.#hold(at === 0 ? bytes : bytes.subarray(at));
-  }
-
-  #takeBack(): void {
-    if (!this.#isLent) return;
-    this.#isLent = false;
-    this.home.reading.takeBack(this.socket);
   }
 
   #hold(bytes: Buffer): void {

@@ -80,10 +80,12 @@ export class SharedReading {
   /**
    * From its next piece on, what the socket brings is read where it may stay until `taker` has it, and `keep` need not copy.
    *
-   * @param taker  is written at once whatever is kept, and nobody else keeps it, until `takeBack`
-   * @returns false where all goes on as before: too many have such memory, or this Node reads in another way
+   * @param taker  is written at once whatever is kept, and nobody else keeps it, until `takeBack`; only then another one
+   * @returns whether it is so now; if not, all goes on as before: too many have such memory, or this Node reads in another
+   *   way
    */
   lend(socket: Socket, taker: Duplex): boolean {
+    if (this.#lent.has(socket)) return true;
     const inner = socket as Inner;
     const names = this.#names;
     if (names === undefined || inner[names.buffer] !== this.#buffer || this.#lent.size === MAX_LENT) return false;
@@ -112,7 +114,10 @@ export class SharedReading {
     return true;
   }
 
-  /** The body is over, or will not go on. Called while its last piece is taken, or the socket keeps the memory until its next. */
+  /**
+   * The body is over, or will not go on; nothing where no memory was lent. Called while its last piece is taken, or the
+   * socket keeps the memory until its next.
+   */
   takeBack(socket: Socket): void {
     this.#lent.delete(socket);
   }
