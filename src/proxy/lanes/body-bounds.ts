@@ -1,7 +1,7 @@
 /**
  * May this body go on?
  * Owns: how much of it there may be in all, and how much framing its payload may come in.
- * Never: reads framing, or knows how fast it comes (compat/upload).
+ * Never: reads framing, or knows how fast it comes (upload-pace).
  */
 import { GatehouseError } from "../../core/errors.ts";
 import type { LimitName } from "../../observe/limit-names.ts";

@@ -16,7 +16,7 @@ import type { Refusal } from "../check-request.ts";
 import { endWhenRead, relayAnswer, sendLocal, sendRaw, type UnreadBound } from "./answer.ts";
 import type { Forwarding, ForwardRequest } from "./forward.ts";
 import { CrumblessMessage } from "./message.ts";
-import { watchUpload } from "./upload.ts";
+import { watchUpload } from "../upload-pace.ts";
 
 export interface Serving {
   context: LaneContext;

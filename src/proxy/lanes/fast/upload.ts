@@ -11,7 +11,7 @@ import { relayedTrailers } from "../../rules/headers.ts";
 import { ChunkFollower, type ChunkTaker } from "../../upstream/chunks.ts";
 import type { UpstreamCall } from "../../upstream/engine.ts";
 import { BodyBounds, bodyRefused } from "../body-bounds.ts";
-import { type UploadFacts, watchUpload } from "../compat/upload.ts";
+import { type UploadFacts, watchUpload } from "../upload-pace.ts";
 
 /** Whose body it is. */
 export interface Uploader {

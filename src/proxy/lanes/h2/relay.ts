@@ -15,7 +15,7 @@ import { valuesOf } from "../../rules/request-head.ts";
 import type { AnswerHead } from "../../upstream/answer-head.ts";
 import type { AnswerSink, UpstreamCall } from "../../upstream/engine.ts";
 import type { YoungGarbage } from "../../../core/young-garbage.ts";
-import { watchUpload } from "../compat/upload.ts";
+import { watchUpload } from "../upload-pace.ts";
 import { CODE } from "../http2/frames.ts";
 import type { Stream, StreamUser } from "../http2/stream.ts";
 

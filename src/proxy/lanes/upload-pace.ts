@@ -4,7 +4,7 @@
  * Never: limits its whole length in time: a photo library takes hours.
  */
 
-import type { LimitsConfig } from "../../../config/model.ts";
+import type { LimitsConfig } from "../../config/model.ts";
 
 export interface UploadFacts {
   /** Longest silence. */
