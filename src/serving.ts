@@ -8,6 +8,7 @@ import { type Devices, type Keeper, NO_DEVICES, type Serving } from "./cluster/c
 import type { Config } from "./config/model.ts";
 import { errorText } from "./core/errors.ts";
 import { inPieces } from "./core/pieces.ts";
+import type { Spread } from "./core/spread.ts";
 import { createVisitorTally } from "./core/visitors.ts";
 import { createAccessLog } from "./observe/access-log.ts";
 import { createPassthrough } from "./forward/passthrough.ts";
@@ -36,6 +37,8 @@ export interface ServingOptions {
   fallback: FallbackCertificate;
   log: Logger;
   metrics: Metrics;
+  /** Of one worker of several. */
+  spread?: Spread | undefined;
 }
 
 /** Up to this many new names, their certificates are read before they are served; of more, when a client first asks for one. */
@@ -98,6 +101,7 @@ export function createServing(first: Config, options: ServingOptions): Serving {
   metrics.watchPorts(() => passthrough.traffic());
   const front = createFront({
     context,
+    spread: options.spread,
     arrived: (address) => visitors.arrived(address),
     passthrough: (raw, client, site) => passthrough.carry(raw, client, site),
     chooseContext(serverName) {

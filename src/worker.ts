@@ -12,11 +12,11 @@ import { createServing } from "./serving.ts";
 let metrics: Metrics | undefined;
 
 workForPrimary({
-  createServing(first, { version, log: settings, ticketKeys, fallback }, keeper) {
+  createServing(first, { version, log: settings, ticketKeys, fallback }, keeper, spread) {
     const log = createLog({ level: settings.level, pretty: settings.pretty, isShared: true });
     sayLastWords(log);
     metrics = createMetrics({ version, linesDropped: () => linesDropped(log) });
-    return createServing(first, { keeper, ticketKeys, fallback, log, metrics });
+    return createServing(first, { keeper, ticketKeys, fallback, log, metrics, spread });
   },
   families: async () => (await metrics?.families()) ?? [],
 });

@@ -90,7 +90,7 @@ export function createLink<Ours extends Verbs<Ours>, Theirs extends Verbs<Theirs
         void answer(message.id, message.verb, message.args);
         return;
       }
-      if (message.kind === "hello") return;
+      if (message.kind === "hello" || message.kind === "passed") return;
       const one = waiting.get(message.id);
       if (one === undefined) return; // answered after its deadline
       waiting.delete(message.id);

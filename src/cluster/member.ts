@@ -4,6 +4,7 @@
  * Never: decides whether another takes its place (workers does).
  */
 import cluster, { type Worker } from "node:cluster";
+import type { Socket } from "node:net";
 import { addVisitors, type VisitorsReport } from "../core/visitors.ts";
 import type { Config } from "../config/model.ts";
 import { GatehouseError } from "../core/errors.ts";
@@ -13,8 +14,11 @@ import { createLink, type Link } from "./link.ts";
 import {
   type Beginning,
   isMessage,
+  isPassedHandle,
   type Message,
   MESSAGES_VERSION,
+  type Passed,
+  type PassedHandle,
   type PrimarySide,
   type WorkerSide,
 } from "./messages.ts";
@@ -44,6 +48,8 @@ export interface Member {
   /** Resolves when the process is gone, by itself or by force. */
   drain(options: { withinMs: number; idleMs?: number | undefined }): Promise<void>;
   kill(): void;
+  /** A connection for this worker; the handle is not the caller's any more. */
+  take(handle: PassedHandle): void;
 }
 
 /** A small machine under load needs seconds to load the program. */
@@ -60,7 +66,12 @@ const LEAVE_WITHIN_MS = 3_000;
  */
 const SITES_PER_MESSAGE = 100;
 
-export function forkMember(options: { keeper: PrimarySide; now(): number }): Member {
+export function forkMember(options: {
+  keeper: PrimarySide;
+  now(): number;
+  /** It has accepted a connection that should be another worker's. */
+  passed(handle: PassedHandle, from: Member): void;
+}): Member {
   const worker: Worker = cluster.fork();
   const { keeper } = options;
   const startedAt = options.now();
@@ -93,10 +104,11 @@ export function forkMember(options: { keeper: PrimarySide; now(): number }): Mem
     });
   });
   worker.on("error", () => {}); // a kill or a message that came too late; the exit tells
-  worker.on("message", (message: unknown) => {
+  worker.on("message", (message: unknown, handle: unknown) => {
     if (!isMessage(message)) return;
     if (message.kind === "hello") greet(message);
-    else link.receive(message);
+    else if (message.kind !== "passed") link.receive(message);
+    else if (isPassedHandle(handle)) options.passed(handle, member);
   });
 
   function greet({ messages }: Extract<Message, { kind: "hello" }>): void {
@@ -113,7 +125,7 @@ export function forkMember(options: { keeper: PrimarySide; now(): number }): Mem
     worker.process.kill("SIGKILL");
   };
 
-  return {
+  const member: Member = {
     pid: worker.process.pid ?? 0,
     startedAt,
     link,
@@ -166,7 +178,12 @@ export function forkMember(options: { keeper: PrimarySide; now(): number }): Mem
     },
 
     kill,
+
+    take(handle) {
+      worker.send({ kind: "passed" } satisfies Passed, handle as Socket & PassedHandle, () => handle.close());
+    },
   };
+  return member;
 }
 
 function gone(why: string, hint = "The log has its last words; it is started again by itself."): GatehouseError {

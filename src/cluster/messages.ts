@@ -16,13 +16,15 @@ import type { Addresses, Devices, Keeper } from "./contract.ts";
  * A worker that starts late may come from files that were replaced under a running primary (an upgrade without a restart):
  * it says this number first, and the primary of another version does without it. Change it with any shape below.
  */
-export const MESSAGES_VERSION = 5;
+export const MESSAGES_VERSION = 6;
 
 export interface Beginning {
   version: string;
   log: Config["log"];
   ticketKeys: Buffer;
   devices: Devices;
+  /** Of this worker, in the tally at the descriptor that all inherit. Without: there is none. */
+  place?: { index: number; fd: number };
   fallback: { keyPem: string; certificatePem: string };
 }
 
@@ -42,6 +44,7 @@ export interface WorkerSide {
   setTicketKeys(keys: Buffer): void;
   setDevices(devices: Devices): void;
   pulse(): Pulse;
+  isAwake(): void;
   numbers(): Promise<Families>;
   /** Answered when the last client is gone or the time is over; the primary then disconnects. */
   drain(withinMs: number, idleMs: number | undefined): Promise<void>;
@@ -56,8 +59,23 @@ export interface Hello {
   messages: number;
 }
 
+/** A connection comes along: to the primary for another worker, from it for this one. */
+export interface Passed {
+  kind: "passed";
+}
+
+/** That connection, as node:child_process gives it on. */
+export interface PassedHandle {
+  close(): void;
+}
+
+/** False where there was none: a process that has as many open files as it may gets none, and the kernel closes it. */
+export const isPassedHandle = (value: unknown): value is PassedHandle =>
+  typeof value === "object" && value !== null && "close" in value && typeof value.close === "function";
+
 export type Message =
   | Hello
+  | Passed
   | { kind: "ask"; id: number; verb: string; args: readonly unknown[] }
   | { kind: "answer"; id: number; value: unknown }
   | { kind: "failure"; id: number; code: string | undefined; message: string; hint: string | undefined };

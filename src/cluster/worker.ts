@@ -4,17 +4,29 @@
  * Never: decides to live or to end: signals are ignored, the primary says when; a primary that is gone takes it along.
  */
 import cluster from "node:cluster";
+import type { Socket } from "node:net";
 import { addVisitors } from "../core/visitors.ts";
 import type { Config, SiteConfig } from "../config/model.ts";
 import { GatehouseError } from "../core/errors.ts";
+import type { Spread } from "../core/spread.ts";
 import type { Families } from "../observe/families.ts";
 import type { Keeper, Serving } from "./contract.ts";
 import { createLink } from "./link.ts";
-import { type Beginning, isMessage, MESSAGES_VERSION, type PrimarySide, type WorkerSide } from "./messages.ts";
+import { createSpread } from "./spread.ts";
+import { Tally } from "./tally.ts";
+import {
+  type Beginning,
+  isMessage,
+  MESSAGES_VERSION,
+  type Passed,
+  type PassedHandle,
+  type PrimarySide,
+  type WorkerSide,
+} from "./messages.ts";
 
 export interface WorkerTools {
   /** `first` is the configuration of the coming `apply`. */
-  createServing(first: Config, beginning: Beginning, keeper: Keeper): Serving;
+  createServing(first: Config, beginning: Beginning, keeper: Keeper, spread: Spread | undefined): Serving;
   families(): Promise<Families>;
 }
 
@@ -32,11 +44,14 @@ export function workForPrimary(tools: WorkerTools): void {
 
   let beginning: Beginning | undefined;
   let serving: Serving | undefined;
+  let spread: ReturnType<typeof createSpread> | undefined;
   let parts: { rest: Omit<Config, "sites">; sites: SiteConfig[] } | undefined;
 
   const ours: WorkerSide = {
     begin(given) {
       beginning = given;
+      const { place } = given;
+      if (place !== undefined) spread = createSpread({ tally: new Tally(place.fd), place: place.index, send: passOn });
     },
     config(rest) {
       parts = { rest, sites: [] };
@@ -49,7 +64,7 @@ export function workForPrimary(tools: WorkerTools): void {
       const config: Config = { ...parts.rest, sites: parts.sites };
       parts = undefined;
       if (serving === undefined) {
-        serving = tools.createServing(config, beginning, keeper);
+        serving = tools.createServing(config, beginning, keeper, spread);
         serving.setDevices(beginning.devices);
       }
       await serving.apply(config);
@@ -68,6 +83,7 @@ export function workForPrimary(tools: WorkerTools): void {
       openConnections: serving?.openConnections() ?? 0,
       visitors: serving?.visitors() ?? addVisitors([]),
     }),
+    isAwake() {},
     numbers: () => tools.families(),
     async drain(withinMs, idleMs) {
       await serving?.drain({ withinMs, idleMs });
@@ -90,10 +106,17 @@ export function workForPrimary(tools: WorkerTools): void {
     challengeCertificate: (serverName) =>
       link.ask("challengeCertificate", [serverName], ASK_WITHIN_MS).catch(() => undefined),
   };
-  process.on("message", (message) => {
-    if (isMessage(message)) link.receive(message);
+  process.on("message", (message, handle: unknown) => {
+    if (!isMessage(message)) return;
+    if (message.kind === "passed") spread?.receive(handle);
+    else link.receive(message);
   });
   process.send?.({ kind: "hello", messages: MESSAGES_VERSION });
+}
+
+function passOn(handle: PassedHandle, sent: () => void): void {
+  // Node's types know whole sockets only, which read as soon as they are.
+  process.send?.({ kind: "passed" } satisfies Passed, handle as Socket & PassedHandle, undefined, sent);
 }
 
 function outOfOrder(): GatehouseError {

@@ -4,12 +4,12 @@
  *   change to all of them: to the rest of Gatehouse they are one `Serving`.
  * Never: serves a client, or listens: the sockets are opened here by node:cluster and shared.
  *
- * Each worker accepts from the shared socket by itself (SCHED_NONE): whoever is free takes the next one, so connections
- * are spread by chance, and unevenly where they stay (docs/performance.md). Node's other way, round robin, lost: the
- * primary accepts and passes each connection on. That makes a full handshake 1.4 times as dear (a fifth to a quarter of
- * a handshake in the primary, as much again in the worker), and was not even either. SO_REUSEPORT lost too: the kernel
- * deals connections to a socket that nobody reads any more (a worker that hangs or leaves) and resets what waits there
- * when it closes, and a port that another program has would no longer be refused.
+ * Each worker accepts from the shared socket by itself (SCHED_NONE): whoever is free takes the next one. Chance spreads them,
+ * so what is one worker's beyond its share it passes on (spread). Node's other way, round robin, lost: the primary accepts and
+ * passes each connection on. That makes a full handshake 1.4 times as dear (a fifth to a quarter of a handshake in the primary,
+ * as much again in the worker), and was not even either. SO_REUSEPORT lost too: the kernel deals connections to a socket that
+ * nobody reads any more (a worker that hangs or leaves) and resets what waits there when it closes, and a port that another
+ * program has would no longer be refused.
  */
 import cluster from "node:cluster";
 import { addVisitors } from "../core/visitors.ts";
@@ -22,6 +22,7 @@ import type { Addresses, Keeper, Serving } from "./contract.ts";
 import { type Exit, forkMember, type Member } from "./member.ts";
 import type { Beginning } from "./messages.ts";
 import { probePorts } from "./probe.ts";
+import { createPassing } from "./passing.ts";
 import { shareOf } from "./share.ts";
 
 export interface WorkersOptions {
@@ -67,8 +68,7 @@ const RETIREMENT = { withinMs: 24 * 3_600_000, idleMs: 10_000 };
 const QUIET_MS = 60_000;
 
 export function createWorkers(options: WorkersOptions): Serving {
-  const { log, metrics, clock, count } = options;
-  const { pulseMs = PULSE_MS } = options;
+  const { log, metrics, clock, count, pulseMs = PULSE_MS } = options;
   let { beginning } = options;
   let places: Place[] = [];
   let current: Config | undefined;
@@ -79,7 +79,8 @@ export function createWorkers(options: WorkersOptions): Serving {
   let isStopping = false;
 
   cluster.schedulingPolicy = cluster.SCHED_NONE;
-  cluster.setupPrimary({ exec: options.program, args: [], serialization: "advanced" });
+  const passing = createPassing((place) => (places[place]?.isServing ? places[place].member : undefined));
+  cluster.setupPrimary({ exec: options.program, args: [], serialization: "advanced", stdio: passing.stdio });
 
   /** Configurations and new workers one after another: a worker never begins with half of a change. */
   let turn: Promise<unknown> = Promise.resolve();
@@ -91,9 +92,12 @@ export function createWorkers(options: WorkersOptions): Serving {
 
   const pulsing = setInterval(() => {
     for (const member of leaving) if (member.pulse() === HUNG_AFTER_PULSES) member.kill();
-    for (const place of places) {
+    for (const [index, place] of places.entries()) {
       const { member } = place;
-      if (member === undefined || place.isHung || member.pulse() < HUNG_AFTER_PULSES) continue;
+      if (member === undefined || place.isHung) continue;
+      const unanswered = member.pulse();
+      if (unanswered > 0) passing.leaveOut(index);
+      if (unanswered < HUNG_AFTER_PULSES) continue;
       place.isHung = true;
       log.error({ event: "worker.hung", worker: member.pid }, "a worker does not answer and is replaced");
       member.kill();
@@ -112,9 +116,14 @@ export function createWorkers(options: WorkersOptions): Serving {
 
   /** @throws and then the place is empty as before */
   async function fill(place: Place, config: Config): Promise<void> {
-    const member = forkMember({ keeper: options.keeper, now: () => clock.now() });
+    const index = places.indexOf(place);
+    const member = forkMember({
+      keeper: options.keeper,
+      now: () => clock.now(),
+      passed: (handle, from) => passing.pass(handle, { place: index, member: from }),
+    });
     try {
-      await member.begin(beginning);
+      await member.begin(passing.beginning(beginning, index));
       place.member = member; // from here it hears of new certificates
       bound = await member.apply(shareOf(config, count(config)));
     } catch (error) {
@@ -135,6 +144,7 @@ export function createWorkers(options: WorkersOptions): Serving {
     place.member = undefined;
     place.isServing = false;
     place.isHung = false;
+    passing.leaveOut(places.indexOf(place));
     remember(member);
     metrics.workers(places.filter(({ isServing }) => isServing).length);
     if (isStopping || !places.includes(place)) return;
@@ -202,7 +212,11 @@ export function createWorkers(options: WorkersOptions): Serving {
         throw error;
       }
     }
-    if (done.length === 0) throw nobodyServes();
+    if (done.length > 0) return;
+    throw new GatehouseError("GATEHOUSE_WORKER_FAILED", {
+      message: "No worker is there to take the configuration.",
+      hint: "The log says under worker.* why they end.",
+    });
   }
 
   /** More or fewer, as the configuration says. */
@@ -280,13 +294,7 @@ export function createWorkers(options: WorkersOptions): Serving {
       clearInterval(pulsing);
       for (const place of places) clearTimeout(place.timer);
       for (const member of counting()) member.kill();
+      passing.close();
     },
   };
-}
-
-function nobodyServes(): GatehouseError {
-  return new GatehouseError("GATEHOUSE_WORKER_FAILED", {
-    message: "No worker is there to take the configuration.",
-    hint: "The log says under worker.* why they end.",
-  });
 }

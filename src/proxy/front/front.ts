@@ -6,6 +6,7 @@
 import type { Socket } from "node:net";
 import type { LimitsConfig, ListenAddress } from "../../config/model.ts";
 import type { ProxyEndpoints } from "../../core/proxy-protocol.ts";
+import type { Spread } from "../../core/spread.ts";
 import type { LaneContext } from "../exchange.ts";
 import { createConnectionBounds, type Seat } from "./bounds.ts";
 import { createDevices } from "./devices.ts";
@@ -34,6 +35,8 @@ export interface FrontOptions extends Pick<TlsFrontOptions, "addressCertificate"
   ticketKeys: Buffer;
   /** Somebody has a place; the client's own address where a proxy tells it. */
   arrived(address: string): void;
+  /** Where several processes share the listeners. */
+  spread?: Spread | undefined;
   /** Key authorization for a token on port 80, or undefined. */
   answerChallenge(host: string, token: string): Promise<string | undefined>;
   /** Whose is a client certificate (SHA-256, hex, lower case) as of now? Default: nobody's. */
@@ -73,7 +76,7 @@ export interface DrainOptions {
 const LAST_QUESTION_MS = 1_000;
 
 export function createFront(options: FrontOptions): Front {
-  const { context } = options;
+  const { context, spread } = options;
   const { log, metrics } = context;
   const bounds = createConnectionBounds(() => context.limits());
   const sockets = new Set<Socket>();
@@ -106,9 +109,12 @@ export function createFront(options: FrontOptions): Front {
 
   const listeners = createListeners({
     accept,
+    passOn: spread && ((socket) => spread.passOn(socket)),
     failed: (kind, error) =>
       log.error({ event: "listen.failed", listener: kind, reason: error.message }, "a listener has a problem"),
   });
+
+  spread?.arrive((socket) => accept("https", socket));
 
   function accept(kind: ListenerKind, socket: Socket): void {
     socket.on("error", ignore);
@@ -163,6 +169,7 @@ export function createFront(options: FrontOptions): Front {
     if (seat === undefined) return;
     let firstByte: NodeJS.Timeout | undefined;
     sockets.add(socket);
+    spread?.count(sockets.size);
     options.arrived(address);
     metrics.connectionOpened(kind);
     // One listener for all of it: each more is paid for by every connection.
@@ -170,6 +177,7 @@ export function createFront(options: FrontOptions): Front {
       clearTimeout(firstByte);
       seat.leave();
       sockets.delete(socket);
+      spread?.count(sockets.size);
       metrics.connectionClosed(kind);
       if (sockets.size > 0) return;
       for (const tell of whenEmpty) tell();
@@ -225,6 +233,7 @@ export function createFront(options: FrontOptions): Front {
     listen: (kind, address) => listeners.listen(kind, address),
     async relisten(wanted) {
       await listeners.relisten(wanted);
+      spread?.count(sockets.size);
       const limits = context.limits();
       if (limits === checked) return;
       checked = limits;
@@ -235,6 +244,7 @@ export function createFront(options: FrontOptions): Front {
     setTicketKeys: (keys) => tls.setTicketKeys(keys),
     openConnections: () => sockets.size,
     async drain({ withinMs, idleMs = LAST_QUESTION_MS, refuse }) {
+      spread?.leave();
       const askMs = Math.min(idleMs, withinMs / 2);
       if (withinMs > 0) await listeners.takeArrived();
       listeners.stop();

@@ -41,6 +41,8 @@ const MAX_ARRIVING = 511;
 const MAX_ARRIVING_MS = 2_000;
 
 export function createListeners(options: {
+  /** True: an HTTPS connection is somebody else's; all of them come paused then. Default: all are ours. */
+  passOn?: ((socket: Socket) => boolean) | undefined;
   accept(kind: ListenerKind, socket: Socket): void;
   /** A listener that failed later, such as one out of file descriptors. */
   failed(kind: ListenerKind, error: Error): void;
@@ -49,9 +51,10 @@ export function createListeners(options: {
   let accepted = 0;
 
   async function start(kind: ListenerKind, address: ListenAddress): Promise<Listener> {
-    const server = createServer(CONNECTIONS, (socket) => {
+    const passOn = kind === "https" ? options.passOn : undefined;
+    const server = createServer({ ...CONNECTIONS, pauseOnConnect: passOn !== undefined }, (socket) => {
       accepted++;
-      options.accept(kind, socket);
+      if (passOn?.(socket) !== true) options.accept(kind, socket);
     });
     await new Promise<void>((resolve, reject) => {
       server.once("error", (error) => reject(listenFailure(error, address, "listen")));
