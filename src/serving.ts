@@ -104,10 +104,11 @@ export function createServing(first: Config, options: ServingOptions): Serving {
     spread: options.spread,
     arrived: (address) => visitors.arrived(address),
     passthrough: (raw, client, site) => passthrough.carry(raw, client, site),
-    chooseContext(serverName) {
+    chooseContext(serverName, hasTicket) {
       const name = sni.siteOf(serverName);
       const arrival = name === undefined ? undefined : (arrivals.arrival(name) ?? wished(name));
-      return arrival === undefined ? sni.chooseContext(serverName) : arrival.then(() => sni.chooseContext(serverName));
+      const choose = () => sni.chooseContext(serverName, hasTicket);
+      return arrival === undefined ? choose() : arrival.then(choose);
     },
     deviceOwner(sha256) {
       const owner = owners.get(sha256);

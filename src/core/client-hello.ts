@@ -9,6 +9,8 @@ export interface ClientHello {
   serverName: string | undefined;
   /** ALPN, in the client's order; empty without it. */
   protocols: readonly string[];
+  /** It brings a ticket, of TLS 1.3 (RFC 8446 §4.2.11) or before (RFC 5077 §3.2). Ours or not, nobody knows here. */
+  hasTicket: boolean;
 }
 
 /** `undefined`: more bytes are needed. `broken`: a fixed word, nothing of what the client wrote. */
@@ -23,6 +25,8 @@ const HANDSHAKE = 22;
 const CLIENT_HELLO = 1;
 const SERVER_NAME = 0;
 const ALPN = 16;
+const SESSION_TICKET = 35;
+const PRE_SHARED_KEY = 41;
 /** RFC 1035 §2.3.4, without the trailing dot. */
 const MAX_NAME = 253;
 
@@ -82,8 +86,9 @@ function readHello(reader: Reader): ClientHello | string {
   if (compressions.length === 0) return "compression";
   let serverName: string | undefined;
   let protocols: readonly string[] = [];
+  let hasTicket = false;
   // TLS 1.2 and older may end here (RFC 5246 §7.4.1.2).
-  if (reader.left === 0) return { serverName, protocols };
+  if (reader.left === 0) return { serverName, protocols, hasTicket };
   const extensions = new Reader(reader.vector16());
   if (reader.isShort || reader.left > 0) return "extensions";
   const seen = new Set<number>();
@@ -100,9 +105,11 @@ function readHello(reader: Reader): ClientHello | string {
       const names = readProtocols(body);
       if (names === undefined) return "protocols";
       protocols = names;
+    } else if (type === PRE_SHARED_KEY || (type === SESSION_TICKET && body.length > 0)) {
+      hasTicket = true;
     }
   }
-  return { serverName, protocols };
+  return { serverName, protocols, hasTicket };
 }
 
 /** Exactly one host name, as OpenSSL has it: a list of two would be read differently by different servers. */

@@ -25,8 +25,12 @@ export interface Contexts {
   setBundle(bundle: CertificateBundle): void;
   /** For a site that left the configuration. */
   remove(name: string): void;
-  /** By the name it is stored under; wildcards as themselves. */
-  find(name: string): SecureContext | undefined;
+  /**
+   * By the name it is stored under; wildcards as themselves.
+   *
+   * @param hasTicket  the client brings a ticket: those have contexts of their own, which answer in another way
+   */
+  find(name: string, hasTicket?: boolean): SecureContext | undefined;
   /** Made again when it is next asked for: what goes into it beside the bundle has changed. */
   renew(name: string): void;
   bundle(name: string): CertificateBundle | undefined;
@@ -49,7 +53,12 @@ export function createContexts(
   const setBundle = (bundle: CertificateBundle): void => {
     const context = prepare(bundle, clientCa(bundle.name)); // may throw: nothing has changed
     bundles.set(bundle.name, bundle);
+    forget(bundle.name);
     prepared.set(bundle.name, context);
+  };
+  const forget = (name: string): void => {
+    prepared.delete(name);
+    prepared.delete(withTicket(name));
   };
   // Made when first asked for: a start with 10,000 names must not spend seconds on those that nobody visits.
   for (const bundle of options.bundles ?? []) bundles.set(bundle.name, bundle);
@@ -58,22 +67,26 @@ export function createContexts(
     setBundle,
     remove(name) {
       bundles.delete(name);
-      prepared.delete(name);
+      forget(name);
     },
-    find(name) {
-      const ready = prepared.get(name);
+    find(name, hasTicket = false) {
+      const key = hasTicket ? withTicket(name) : name;
+      const ready = prepared.get(key);
       if (ready !== undefined) return ready;
       const bundle = bundles.get(name);
       if (bundle === undefined) return undefined;
       const context = prepare(bundle, clientCa(name));
-      prepared.set(name, context);
+      prepared.set(key, context);
       return context;
     },
-    renew: (name) => void prepared.delete(name),
+    renew: forget,
     bundle: (name) => bundles.get(name),
     preparedCount: () => prepared.size,
   };
 }
+
+/** No name ends like this. */
+const withTicket = (name: string): string => `${name} with a ticket`;
 
 function prepare(bundle: CertificateBundle, ca: string | undefined): SecureContext {
   try {

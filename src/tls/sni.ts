@@ -37,7 +37,8 @@ export interface SniOptions {
 }
 
 export interface SniChooser {
-  chooseContext(serverName: string): Choice;
+  /** @param hasTicket  see Contexts.find */
+  chooseContext(serverName: string, hasTicket?: boolean): Choice;
   /** Under which name the certificate is kept for what a client asks, or undefined: no site has that name. */
   siteOf(serverName: string): string | undefined;
 }
@@ -62,12 +63,12 @@ export function createSniChooser(options: SniOptions): SniChooser {
 
   return {
     siteOf: (serverName) => keptFor(serverName)?.kept,
-    chooseContext(serverName) {
+    chooseContext(serverName, hasTicket) {
       const found = keptFor(serverName);
       if (found === undefined) return { refused: "unknown" };
       const { site, kept } = found;
       try {
-        const context = contexts.find(kept);
+        const context = contexts.find(kept, hasTicket);
         if (context !== undefined) return { context };
         sayOnce(site, () =>
           log.warn(

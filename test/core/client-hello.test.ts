@@ -5,10 +5,12 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { PassThrough } from "node:stream";
 import { test } from "node:test";
-import { connect, type ConnectionOptions, createSecureContext, TLSSocket } from "node:tls";
+import type { AddressInfo } from "node:net";
+import { connect, type ConnectionOptions, createSecureContext, createServer, TLSSocket } from "node:tls";
 import { Duplex } from "node:stream";
 import fc from "fast-check";
 import { MAX_CLIENT_HELLO, parseClientHello } from "../../src/core/client-hello.ts";
+import { makeCa } from "../support/certificates.ts";
 import {
   body,
   ECH_OUTER,
@@ -48,15 +50,37 @@ test("what OpenSSL writes is read: name, protocols, old and new versions", async
       ...options,
       ALPNProtocols: [...(("ALPNProtocols" in options && options.ALPNProtocols) || [])],
     });
-    assert.deepEqual(parseClientHello(bytes), { hello: { serverName: name, protocols: names } });
+    assert.deepEqual(parseClientHello(bytes), { hello: { serverName: name, protocols: names, hasTicket: false } });
   }
 });
+
+for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const)
+  test(`${maxVersion}: a client that brings a ticket is known by it, one that would only like to have one is not`, async (t) => {
+    const { keyPem, certificatePem, caPem } = await (await makeCa()).issue({ names: ["a.test"] });
+    const server = createServer({ key: keyPem, cert: certificatePem }, (socket) => socket.end("one")).listen(
+      0,
+      "127.0.0.1",
+    );
+    await once(server, "listening");
+    t.after(() => server.close());
+    const { port } = server.address() as AddressInfo;
+    const options = { servername: "a.test", maxVersion, ca: caPem };
+    const client = connect({ ...options, host: "127.0.0.1", port });
+    const tickets: Buffer[] = [];
+    client.on("session", (ticket: Buffer) => tickets.push(ticket));
+    client.resume();
+    await once(client, "end");
+    const [session] = tickets;
+    assert.ok(session);
+    assert.equal(parseClientHello(await written(options))?.hello?.hasTicket, false);
+    assert.equal(parseClientHello(await written({ ...options, session }))?.hello?.hasTicket, true);
+  });
 
 test("in pieces of any size a ClientHello asks for more until its last byte, and early data behind it does not matter", () => {
   const bytes = hello({ extensions: [GREASE, serverName(hostName("a.test")), ECH_OUTER, protocols("h2")] });
   for (let length = 0; length < bytes.length; length++)
     assert.equal(parseClientHello(bytes.subarray(0, length)), undefined);
-  const expected = { hello: { serverName: "a.test", protocols: ["h2"] } };
+  const expected = { hello: { serverName: "a.test", protocols: ["h2"], hasTicket: false } };
   assert.deepEqual(parseClientHello(bytes), expected);
   assert.deepEqual(parseClientHello(Buffer.concat([bytes, record(Buffer.from([1]), 20), record(bytes, 23)])), expected);
 });
@@ -67,14 +91,18 @@ test("over several records, even of one byte each, it is one ClientHello", () =>
     const pieces: Buffer[] = [];
     for (let at = 0; at < message.length; at += size) pieces.push(record(message.subarray(at, at + size)));
     const bytes = Buffer.concat(pieces);
-    assert.deepEqual(parseClientHello(bytes), { hello: { serverName: "a.test", protocols: ["h2"] } }, `${size}`);
+    assert.deepEqual(
+      parseClientHello(bytes),
+      { hello: { serverName: "a.test", protocols: ["h2"], hasTicket: false } },
+      `${size}`,
+    );
     for (let length = 0; length < bytes.length; length += 7)
       assert.equal(parseClientHello(bytes.subarray(0, length)), undefined);
   }
 });
 
 test("without extensions or without a name there is no name", () => {
-  const none = { hello: { serverName: undefined, protocols: [] } };
+  const none = { hello: { serverName: undefined, protocols: [], hasTicket: false } };
   assert.deepEqual(parseClientHello(hello({ extensions: undefined })), none);
   assert.deepEqual(parseClientHello(hello({ extensions: [] })), none);
   assert.deepEqual(parseClientHello(hello({ extensions: [GREASE] })), none);
@@ -151,7 +179,10 @@ test("any ClientHello that is built is read back, whatever else it carries and h
       const message = handshake(body({ extensions }));
       const pieces: Buffer[] = [];
       for (let from = 0; from < message.length; from += cut) pieces.push(record(message.subarray(from, from + cut)));
-      assert.deepEqual(parseClientHello(Buffer.concat(pieces)), { hello: { serverName: name, protocols: names } });
+      const hasTicket = others.includes(41) || (others.includes(35) && at % 40 > 0);
+      assert.deepEqual(parseClientHello(Buffer.concat(pieces)), {
+        hello: { serverName: name, protocols: names, hasTicket },
+      });
     }),
     { numRuns: 300 },
   );

@@ -70,7 +70,8 @@ export async function startFront(
     },
   });
   let rules = createRules(proxyConfig(sites), MARK);
-  const prepared: SecureContext = createSecureContext({ ...tlsSettings, key: site.keyPem, cert: site.chainPem });
+  const prepare = (): SecureContext => createSecureContext({ ...tlsSettings, key: site.keyPem, cert: site.chainPem });
+  const [prepared, withTicket] = [prepare(), prepare()];
   const passthrough = createPassthrough({ log: context.log, isLogged: () => true });
   const front = createFront({
     context: {
@@ -81,9 +82,11 @@ export async function startFront(
       limitReached: createLimitReports({ log: context.log, metrics }),
       tunnels: createTunnelBounds(() => limits),
     },
-    chooseContext(name) {
+    chooseContext(name, hasTicket) {
       if (pending.includes(name)) return { refused: "pending" };
-      return rules.routes.site(name) === undefined ? { refused: "unknown" } : { context: prepared };
+      return rules.routes.site(name) === undefined
+        ? { refused: "unknown" }
+        : { context: hasTicket ? withTicket : prepared };
     },
     fallback,
     ticketKeys: randomBytes(48),

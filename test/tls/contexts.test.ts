@@ -47,11 +47,28 @@ test("a bundle that OpenSSL refuses leaves the one before it in place", () => {
   assert.equal(contexts.bundle(NAME), bundle);
 });
 
+test("those who bring a ticket have a context of their own, and get a new certificate like the others", async () => {
+  const contexts = createContexts({ bundles: [bundle] });
+  const [without, withTicket] = [contexts.find(NAME), contexts.find(NAME, true)];
+  assert.ok(without !== undefined && withTicket !== undefined && without !== withTicket);
+  assert.equal(contexts.find(NAME, true), withTicket);
+  const next = await ca.issueBundle({ names: [NAME] });
+  for (const change of [() => contexts.setBundle(next), () => contexts.renew(NAME)]) {
+    const before = [contexts.find(NAME), contexts.find(NAME, true)];
+    change();
+    assert.notEqual(contexts.find(NAME), before[0]);
+    assert.notEqual(contexts.find(NAME, true), before[1]);
+  }
+});
+
 test("a removed name has neither bundle nor context", () => {
   const contexts = createContexts({ bundles: [bundle] });
   contexts.find(NAME);
+  contexts.find(NAME, true);
+  assert.equal(contexts.preparedCount(), 2);
   contexts.remove(NAME);
   assert.equal(contexts.find(NAME), undefined);
+  assert.equal(contexts.find(NAME, true), undefined);
   assert.equal(contexts.bundle(NAME), undefined);
   assert.equal(contexts.preparedCount(), 0);
 });

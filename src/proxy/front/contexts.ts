@@ -58,7 +58,8 @@ export function contextOf({ keyPem, certificatePem }: ServerCertificate): Secure
 }
 
 export interface TicketSeals {
-  seal(context: SecureContext): void;
+  /** @param opens  the client brings a ticket */
+  seal(context: SecureContext, opens: boolean): void;
   change(keys: Buffer): void;
 }
 
@@ -79,30 +80,34 @@ const PART = 16;
 /**
  * The listener's ticket key for each context, whoever made it. Node's own answer to OpenSSL with the same key lost: it says
  * that an opened ticket is good and no new one is due. Under TLS 1.3 clients use a ticket once (RFC 8446 appendix C.4) and
- * get two at the first handshake: Chromium then made each third handshake a full one, curl each second.
+ * get two at the first handshake: Chromium then made each third handshake a full one, curl each second. Sealing with that
+ * key is the same, without two calls into JavaScript, a thirtieth of a full handshake: so those who bring no ticket have
+ * contexts of their own, with Node's answer.
  */
 export function createTicketSeals(first: Buffer): TicketSeals {
   let keys = first;
-  let sealed = new WeakSet<SecureContext>();
+  /** By whether tickets may be opened. */
+  let sealed = new WeakMap<SecureContext, boolean>();
   let answer = answerWith(first);
 
   return {
-    seal(context) {
-      if (sealed.has(context)) return;
+    seal(context, opens) {
+      const known = sealed.get(context);
+      if (known === true || (known === false && !opens)) return;
       const native = context.context as NativeContext;
-      if (native.enableTicketKeyCallback === undefined) {
+      if (!opens || native.enableTicketKeyCallback === undefined) {
         native.setTicketKeys(keys);
       } else {
         native.onticketkeycallback = (name, iv, isSealing) => answer(name, iv, isSealing);
         native.enableTicketKeyCallback();
       }
-      sealed.add(context);
+      sealed.set(context, opens);
     },
     change(next) {
       keys = next;
       answer = answerWith(next);
       // Those who hold a copy of the key get it with their next handshake; the others ask.
-      sealed = new WeakSet();
+      sealed = new WeakMap();
     },
   };
 }

@@ -26,7 +26,7 @@ import type { PassthroughSite } from "../rules/policy.ts";
 export interface FrontOptions extends Pick<TlsFrontOptions, "addressCertificate"> {
   context: LaneContext;
   /** A prepared context, or why there is none. A promise only where it has to be read first; never for a CA. */
-  chooseContext(serverName: string): ContextChoice | Promise<ContextChoice>;
+  chooseContext(serverName: string, hasTicket: boolean): ContextChoice | Promise<ContextChoice>;
   /** What proves a name to a CA on this port, for handshakes that ask for nothing else. Default: nothing does. */
   challengeCertificate?: (serverName: string) => Promise<{ keyPem: string; certificatePem: string } | undefined>;
   /** The neutral certificate for clients without SNI. */

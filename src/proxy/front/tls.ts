@@ -28,7 +28,8 @@ import { readHello } from "./peek.ts";
 export type ContextChoice = { context: SecureContext } | { refused: "unknown" | "pending" };
 
 export interface TlsFrontOptions extends UnnamedOptions {
-  chooseContext(serverName: string): ContextChoice | Promise<ContextChoice>;
+  /** @param hasTicket  the client brings one; a context for both kinds serves them, too, at the dearer one's price */
+  chooseContext(serverName: string, hasTicket: boolean): ContextChoice | Promise<ContextChoice>;
   /** For a handshake that offers `acme-tls/1` and nothing else (RFC 8737): the CA's question, or a stranger's. */
   challengeCertificate(serverName: string): Promise<ServerCertificate | undefined>;
   ticketKeys: Buffer;
@@ -103,6 +104,7 @@ class Handshake {
   readonly #raw: Socket;
   readonly #visitor: Visitor;
   readonly #timer: NodeJS.Timeout;
+  #hasTicket = false;
   /** What the metric will say when the connection closes; undefined when it has been said, or is not ours to say. */
   #outcome: HandshakeOutcome | undefined = "failed";
 
@@ -124,6 +126,7 @@ class Handshake {
   choose(hello: ClientHello | undefined, broken: string | undefined): void {
     const { options, unnamed } = this.#home;
     const name = hello?.serverName;
+    this.#hasTicket = hello?.hasTicket === true;
     if (broken === NO_NAME) {
       this.#refuse("refused");
     } else if (hello === undefined || name === undefined) {
@@ -136,7 +139,7 @@ class Handshake {
     } else if (this.#visitor.divert(name)) {
       this.#settled();
     } else {
-      const choice = options.chooseContext(name);
+      const choice = options.chooseContext(name, this.#hasTicket);
       if (choice instanceof Promise) this.#when(choice, (late) => this.#take(late, name));
       else this.#take(choice, name);
     }
@@ -177,7 +180,7 @@ class Handshake {
   #shake(context: SecureContext, name: string | undefined, isChallenge = false): void {
     const { asking, tickets } = this.#home;
     const asks = name !== undefined && !isChallenge && this.#visitor.asksDevice(name);
-    if (!asks) tickets.seal(context);
+    if (!asks) tickets.seal(context, this.#hasTicket);
     const socket = new TLSSocket(this.#raw, {
       isServer: true,
       secureContext: asks ? asking : context,
