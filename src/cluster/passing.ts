@@ -10,9 +10,9 @@ import { Tally } from "./tally.ts";
 
 /**
  * Milliseconds. A worker answers within one turn of its loop, but the first of a crowd find it cold, with a hundred of them
- * in one turn: 100 were too few. One that hangs is left out after its next pulse.
+ * in one turn: 100 were too few here, and there are slower machines. One that hangs is left out after its next pulse.
  */
-const AWAKE_WITHIN_MS = 500;
+const AWAKE_WITHIN_MS = 1_000;
 /** Between two channels at once; what comes beyond goes back to where it came from. */
 const MAX_UNDER_WAY = 256;
 /** The tally in a worker: behind its standard streams and its channel. */
