@@ -412,8 +412,9 @@ test(
   },
 );
 
-/** Each may be called where it is, because nobody is served then. */
+/** Each may be called where it is: in no time, or because nobody is served then. */
 const SYNCHRONOUS: Record<string, string> = {
+  "cluster/tally.ts": "a few bytes of memory that processes share, in a microsecond",
   "core/request-ids.ts": "random bytes for many ids at once, in microseconds",
   "proxy/front/contexts.ts": "random bytes for many tickets at once, in microseconds",
   "observe/line-sink.ts": "the last lines, when the process ends",

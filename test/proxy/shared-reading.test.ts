@@ -9,12 +9,11 @@ import type { AddressInfo } from "node:net";
 import { PassThrough } from "node:stream";
 import { test, type TestContext } from "node:test";
 import { connect, createServer, type TLSSocket } from "node:tls";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { createYoungGarbage } from "../../src/core/young-garbage.ts";
 import { SharedReading } from "../../src/proxy/lanes/fast/shared-reading.ts";
 import { makeCa } from "../support/certificates.ts";
 import { startFront } from "../support/front-home.ts";
+import { memoryHeldHere } from "../support/held-memory.ts";
 import { siteConfig, targetConfig } from "../support/proxy-lane.ts";
 import { startTarget } from "../support/target.ts";
 import { secureClient } from "../support/tls-client.ts";
@@ -105,17 +104,6 @@ test("a target that takes nothing does not keep the memory of the others from be
   assert.ok(memories.size <= 3, `${memories.size} memories`);
   assert.equal(Buffer.compare(held ?? Buffer.alloc(0), body.subarray(0, held?.length)), 0);
 });
-
-setFlagsFromString("--expose-gc");
-const collect = runInNewContext("gc") as () => void;
-
-/** Bytes in buffers that somebody still has: what a target in this process was sent is garbage until it is collected. */
-function memoryHeld(): number {
-  // What the first frees is swept by the time the second begins.
-  collect();
-  collect();
-  return process.memoryUsage().arrayBuffers;
-}
 
 /** Reads on and gives the pieces one by one. */
 function pieces(reading: SharedReading, socket: TLSSocket): () => Promise<Buffer> {
@@ -311,8 +299,8 @@ test("who has uploaded and stays holds no memory for it", async (t) => {
     await once(client, "data");
   };
   await upload();
-  const before = memoryHeld();
+  const before = memoryHeldHere().arrayBuffers;
   for (let count = 0; count < 60; count++) await upload();
-  const grown = memoryHeld() - before;
+  const grown = memoryHeldHere().arrayBuffers - before;
   assert.ok(grown < 8_000_000, `${Math.round(grown / 60_000)} KB for each`);
 });

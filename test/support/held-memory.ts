@@ -1,11 +1,13 @@
 /**
- * What does another process of Node's hold?
- * Owns: a collection there, asked of its inspector, and what is left after it.
+ * What does a process of Node's hold, this one or another?
+ * Owns: a collection, in another process asked of its inspector, and what is left after it.
  * Never: changes what the process does.
  *
  * What is resident without that is also what nobody has collected yet, and what malloc keeps of its busiest moment.
  */
 import { once } from "node:events";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { WebSocket } from "ws";
 import { eventually } from "./eventually.ts";
 
@@ -23,6 +25,17 @@ export interface MemoryWitness {
   /** @throws when the process has ended */
   held(): Promise<HeldMemory>;
   close(): void;
+}
+
+setFlagsFromString("--expose-gc");
+const collect = runInNewContext("gc") as () => void;
+
+/** Of this process, with the servers that a test has in it: what a target was sent is garbage until it is collected. */
+export function memoryHeldHere(): NodeJS.MemoryUsage {
+  // What the first frees is swept by the time the second begins.
+  collect();
+  collect();
+  return process.memoryUsage();
 }
 
 /** @param stderr  of the process; its inspector says there where it listens */
@@ -47,7 +60,7 @@ export async function watchMemory(stderr: () => string): Promise<MemoryWitness> 
   const usage = { expression: "process.memoryUsage()", returnByValue: true };
   return {
     async held() {
-      // What the first frees is swept by the time the second begins.
+      // Twice, as above.
       for (let times = 0; times < 2; times++) await ask("HeapProfiler.collectGarbage", {});
       const { result } = (await ask("Runtime.evaluate", usage)) as { result: { value: NodeJS.MemoryUsage } };
       return { heap: result.value.heapUsed, rss: result.value.rss };
