@@ -5,7 +5,8 @@
  *
  * A message comes too late: of a hundred connections at once a worker has its share within milliseconds. The file lies in
  * memory and has no name any more, it is open in all processes, and a look costs a microsecond. Where a system keeps no
- * such folder, or lets nobody write there, there is none. Each number has one writer.
+ * such folder, or lets nobody write there, there is none. Each number has one writer; but the primary may say of a worker that
+ * it takes none.
  */
 import { randomUUID } from "node:crypto";
 import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
@@ -16,11 +17,9 @@ const PLACES = 64;
 /** Open and 1, 0 for a place that takes none; received: by the worker. Given and taken: by the primary. */
 const [OPEN, RECEIVED, GIVEN, TAKEN, NUMBERS] = [0, 1, 2, 3, 4];
 const BYTES = 4;
-const TWO = 2 * BYTES;
 
 export class Tally {
   readonly fd: number;
-  readonly #two = new Uint32Array(2);
   readonly #all = new Uint32Array(PLACES * NUMBERS);
   #isOpen = true;
 
@@ -47,18 +46,17 @@ export class Tally {
 
   /** The worker's. @param open  undefined: it takes none @param received  of those that others passed on, since it began */
   count(place: number, open: number | undefined, received: number): void {
-    this.#write(place, OPEN, open === undefined ? 0 : open + 1, received);
+    this.#write(place, OPEN, [open === undefined ? 0 : open + 1, received]);
   }
 
   /** The primary's. @param given  to this worker @param taken  of what this worker passed on, since it began */
   note(place: number, given: number, taken: number): void {
-    this.#write(place, GIVEN, given, taken);
+    this.#write(place, GIVEN, [given, taken]);
   }
 
   /** The worker is gone or does not answer: no more until it counts again. By the primary. */
   leaveOut(place: number): void {
-    this.#look();
-    this.#write(place, OPEN, 0, this.#number(place, RECEIVED));
+    this.#write(place, OPEN, [0]);
   }
 
   /** The place that takes connections and has the fewest besides this one, with those on their way from the primary. */
@@ -93,10 +91,8 @@ export class Tally {
     if (this.#isOpen) readSync(this.fd, this.#all, 0, this.#all.byteLength, 0);
   }
 
-  #write(place: number, number: number, one: number, two: number): void {
+  #write(place: number, first: number, numbers: readonly number[]): void {
     if (!this.#isOpen || place < 0 || place >= PLACES) return;
-    this.#two[0] = one;
-    this.#two[1] = two;
-    writeSync(this.fd, this.#two, 0, TWO, (place * NUMBERS + number) * BYTES);
+    writeSync(this.fd, Uint32Array.from(numbers), 0, numbers.length * BYTES, (place * NUMBERS + first) * BYTES);
   }
 }
