@@ -15,6 +15,7 @@ import type { Tally } from "./tally.ts";
 /** Connections more than the one with the fewest, or a part of its own: what is nearly even stays where it is. */
 const FEW = 4;
 const PART = 1 / 16;
+
 /** What node:net keeps in `_handle`, and node:cluster passes to its workers; undefined where a Node keeps it elsewhere. */
 function handleOf(socket: Socket): PassedHandle | undefined {
   const { _handle: handle } = socket as Socket & { _handle?: unknown };
@@ -54,9 +55,14 @@ export function createSpread(options: {
       if (open - least.open - underWay <= Math.max(FEW, open * PART)) return false;
       const handle = handleOf(socket);
       if (handle === undefined) return false;
+      try {
+        options.send(handle, () => socket.destroy());
+      } catch {
+        // A Node that sends none of these.
+        return false;
+      }
       sent++;
       socket.on("error", () => {});
-      options.send(handle, () => socket.destroy());
       return true;
     },
     arrive(taker) {
