@@ -28,7 +28,7 @@ export interface MemoryWitness {
 }
 
 setFlagsFromString("--expose-gc");
-const collect = runInNewContext("gc") as () => void;
+const collect = runInNewContext("gc") as (kind?: { type: "minor" }) => void;
 
 /** Of this process, with the servers that a test has in it: what a target was sent is garbage until it is collected. */
 export function memoryHeldHere(): NodeJS.MemoryUsage {
@@ -36,6 +36,14 @@ export function memoryHeldHere(): NodeJS.MemoryUsage {
   collect();
   collect();
   return process.memoryUsage();
+}
+
+/** Bytes of V8's heap in this process that are garbage, and that no collection of the young generation has found. */
+export function garbageGrownOldHere(): number {
+  // What survives twice is moved to the old generation.
+  for (let round = 0; round < 3; round++) collect({ type: "minor" });
+  const { heapUsed } = process.memoryUsage();
+  return heapUsed - memoryHeldHere().heapUsed;
 }
 
 /** @param stderr  of the process; its inspector says there where it listens */

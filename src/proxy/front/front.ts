@@ -6,6 +6,8 @@
 import type { Socket } from "node:net";
 import type { LimitsConfig, ListenAddress } from "../../config/model.ts";
 import type { ProxyEndpoints } from "../../core/proxy-protocol.ts";
+import { letGo } from "../../core/let-go.ts";
+import { type Listed, Roster } from "../../core/roster.ts";
 import type { Spread } from "../../core/spread.ts";
 import type { LaneContext } from "../exchange.ts";
 import { createConnectionBounds, type Seat } from "./bounds.ts";
@@ -75,11 +77,15 @@ export interface DrainOptions {
 
 const LAST_QUESTION_MS = 1_000;
 
+interface Guest extends Listed {
+  readonly socket: Socket;
+}
+
 export function createFront(options: FrontOptions): Front {
   const { context, spread } = options;
   const { log, metrics } = context;
   const bounds = createConnectionBounds(() => context.limits());
-  const sockets = new Set<Socket>();
+  const guests = new Roster<Guest>();
   /** Called when the last connection closes. */
   const whenEmpty = new Set<() => void>();
   /** The open files were enough for these, or it was said that they are not. */
@@ -168,18 +174,20 @@ export function createFront(options: FrontOptions): Front {
     const seat = takeSeat(kind, socket, address, kind === "https");
     if (seat === undefined) return;
     let firstByte: NodeJS.Timeout | undefined;
-    sockets.add(socket);
-    spread?.count(sockets.size);
+    const guest: Guest = { socket, place: -1 };
+    guests.join(guest);
+    spread?.count(guests.size);
     options.arrived(address);
     metrics.connectionOpened(kind);
     // One listener for all of it: each more is paid for by every connection.
     socket.on("close", () => {
       clearTimeout(firstByte);
       seat.leave();
-      sockets.delete(socket);
-      spread?.count(sockets.size);
+      guests.leave(guest);
+      spread?.count(guests.size);
       metrics.connectionClosed(kind);
-      if (sockets.size > 0) return;
+      letGo(socket);
+      if (guests.size > 0) return;
       for (const tell of whenEmpty) tell();
     });
     if (kind === "http") {
@@ -226,14 +234,14 @@ export function createFront(options: FrontOptions): Front {
     fast.destroy();
     compat.destroy();
     plain.destroy();
-    for (const socket of sockets) socket.destroy();
+    guests.each(({ socket }) => socket.destroy());
   }
 
   return {
     listen: (kind, address) => listeners.listen(kind, address),
     async relisten(wanted) {
       await listeners.relisten(wanted);
-      spread?.count(sockets.size);
+      spread?.count(guests.size);
       const limits = context.limits();
       if (limits === checked) return;
       checked = limits;
@@ -242,7 +250,7 @@ export function createFront(options: FrontOptions): Front {
     addresses: () => listeners.addresses(),
     dismissDevices: () => devices.dismiss(),
     setTicketKeys: (keys) => tls.setTicketKeys(keys),
-    openConnections: () => sockets.size,
+    openConnections: () => guests.size,
     async drain({ withinMs, idleMs = LAST_QUESTION_MS, refuse }) {
       spread?.leave();
       const askMs = Math.min(idleMs, withinMs / 2);
@@ -257,7 +265,7 @@ export function createFront(options: FrontOptions): Front {
         // Those whose handshake was under way.
         h2.drain();
       }, askMs);
-      if (sockets.size > 0 && withinMs > 0) {
+      if (guests.size > 0 && withinMs > 0) {
         await new Promise<void>((resolve) => {
           const tell = (): void => {
             clearTimeout(timer);

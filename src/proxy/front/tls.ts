@@ -11,6 +11,7 @@
  */
 import type { Socket } from "node:net";
 import { type SecureContext, TLSSocket } from "node:tls";
+import { letGo } from "../../core/let-go.ts";
 import type { ClientHello } from "../../core/client-hello.ts";
 import type { Logger } from "../../observe/log.ts";
 import type { HandshakeOutcome, Metrics } from "../../observe/metrics.ts";
@@ -192,6 +193,7 @@ class Handshake {
     socket.on("error", ignore);
     socket.on("_tlsError", (error: NodeJS.ErrnoException) => this.#failed(error));
     socket.on("end", left);
+    socket.on("close", closed);
     socket.once("secure", () => {
       socket.off("end", left);
       // Where OpenSSL read another name than we did, nobody knows which site is meant.
@@ -220,6 +222,10 @@ class Handshake {
 }
 
 const ignore = (): void => {};
+
+function closed(this: TLSSocket): void {
+  letGo(this);
+}
 
 /**
  * RFC 7301 §3.1, as `ALPNProtocols` takes it: each with its length before it. A DataView, because of a Buffer each socket

@@ -5,6 +5,7 @@
  */
 import type { Duplex } from "node:stream";
 import type { GatehouseError } from "../../core/errors.ts";
+import type { Listed } from "../../core/roster.ts";
 import { AnswerHead } from "./answer-head.ts";
 import type { Call } from "./call.ts";
 import { ChunkFollower, type ChunkTaker } from "./chunks.ts";
@@ -32,7 +33,8 @@ const MAX_INFORMATIONAL = 8;
 const LF = 0x0a;
 const NOTHING: Buffer = Buffer.alloc(0);
 
-export class UpstreamConnection implements ChunkTaker {
+export class UpstreamConnection implements ChunkTaker, Listed {
+  place = -1;
   readonly socket: Duplex;
   readonly bornAt: number;
   call: Call | undefined;

@@ -7,6 +7,7 @@ import type { Agent } from "node:http";
 import type { Duplex } from "node:stream";
 import type { TargetConfig } from "../../config/model.ts";
 import { GatehouseError } from "../../core/errors.ts";
+import { letGo } from "../../core/let-go.ts";
 import { Call } from "./call.ts";
 import { CoarseClock } from "../clock.ts";
 import { createDialler, type Dialler, isConnecting, whenConnected } from "./dial.ts";
@@ -60,7 +61,7 @@ export interface UpstreamPoolOptions {
 export function createUpstreamPool(options: UpstreamPoolOptions): UpstreamPool {
   const { full = () => {} } = options;
   const ways = new Map<string, Way>();
-  const open = new Set<Duplex>();
+  let open = 0;
   const clock = new CoarseClock();
   /** The key of a target is a text of all its facts: made once for each object of a configuration. */
   const known = new WeakMap<TargetConfig, Way>();
@@ -80,8 +81,11 @@ export function createUpstreamPool(options: UpstreamPoolOptions): UpstreamPool {
     if (way === undefined) {
       if (ways.size >= MAX_WAYS) forgetQuiet(ways);
       const dialler = createDialler(target, options.connectDemo, (socket) => {
-        open.add(socket);
-        socket.once("close", () => open.delete(socket));
+        open++;
+        socket.once("close", () => {
+          open--;
+          letGo(socket);
+        });
       });
       way = {
         key,
@@ -137,7 +141,7 @@ export function createUpstreamPool(options: UpstreamPoolOptions): UpstreamPool {
       way.unsaid = 0;
       return unsaid;
     },
-    openSockets: () => open.size,
+    openSockets: () => open,
     close() {
       isClosed = true;
       for (const way of ways.values()) retire(way);

@@ -6,6 +6,7 @@
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { GatehouseError } from "../../core/errors.ts";
+import { Roster } from "../../core/roster.ts";
 import type { Call } from "./call.ts";
 import type { LimitName } from "../../observe/limit-names.ts";
 import type { CoarseClock } from "../clock.ts";
@@ -28,7 +29,7 @@ const MAX_AGE_MS = 300_000;
 export class TargetLine implements ConnectionKeeper {
   readonly #dialler: Dialler;
   readonly #clock: CoarseClock;
-  readonly #all = new Set<UpstreamConnection>();
+  readonly #all = new Roster<UpstreamConnection>();
   /** The freshest is last, and the first to be used: the least likely to have been closed by the target. */
   readonly #idle: UpstreamConnection[] = [];
   readonly #waiting: Call[] = [];
@@ -81,7 +82,7 @@ export class TargetLine implements ConnectionKeeper {
     const connection = new UpstreamConnection(socket, this);
     connection.call = call;
     call.connection = connection;
-    this.#all.add(connection);
+    this.#all.join(connection);
     const stands = (): void => this.#stands(connection);
     if (isConnecting(socket)) socket.once(socket instanceof TLSSocket ? "secureConnect" : "connect", stands);
     // An in-process target stands at once; `ask` still returns first.
@@ -124,7 +125,7 @@ export class TargetLine implements ConnectionKeeper {
   }
 
   closed(connection: UpstreamConnection): void {
-    this.#all.delete(connection);
+    this.#all.leave(connection);
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     if (this.#all.size >= MAX_SOCKETS) return;
@@ -148,14 +149,14 @@ export class TargetLine implements ConnectionKeeper {
 
   /** Called by the clock. @param now  the true time in its milliseconds */
   sweep(now: number): void {
-    for (const connection of this.#all) {
+    this.#all.each((connection) => {
       const { call } = connection;
       if (call === undefined) {
         if (now >= connection.idleUntil) connection.destroy();
       } else if (now >= call.dueAt) {
         connection.expire();
       }
-    }
+    });
     for (let at = this.#waiting.length - 1; at >= 0; at--) {
       const call = this.#waiting[at];
       if (call === undefined || (!call.isOver && now < call.dueAt)) continue;

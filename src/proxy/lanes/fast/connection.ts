@@ -4,12 +4,13 @@
  * Never: parses (see fast/head) or moves bodies (see fast/exchange).
  */
 import type { Socket } from "node:net";
+import type { Listed } from "../../../core/roster.ts";
 import { Exchange } from "../../exchange.ts";
 import type { LimitName } from "../../../observe/limit-names.ts";
 import { errorAnswer } from "../../responses.ts";
 import { decide } from "../../rules/policy.ts";
 import type { ConnectionFacts } from "../check-request.ts";
-import { farewell } from "../farewell.ts";
+import { farewell, partFrom } from "../farewell.ts";
 import { localBytes } from "./answer.ts";
 import { FastExchange } from "./exchange.ts";
 import type { FastHome } from "./home.ts";
@@ -26,7 +27,8 @@ const HALF_CLOSED_MS = 2_000;
 
 const LF = 0x0a;
 const NOTHING: Buffer = Buffer.alloc(0);
-export class FastConnection {
+export class FastConnection implements Listed {
+  place = -1;
   readonly socket: Socket;
   readonly facts: ConnectionFacts;
   readonly home: FastHome;
@@ -88,7 +90,7 @@ export class FastConnection {
   readonly #onClose = (): void => {
     this.#current?.gone();
     this.#current = undefined;
-    this.home.reading.takeBack(this.socket);
+    this.home.reading.end(this.socket);
     this.#held = NOTHING;
     this.home.closed(this);
   };
@@ -230,9 +232,14 @@ export class FastConnection {
     this.#dueAt = Number.POSITIVE_INFINITY;
     this.#held = NOTHING;
     this.#isPaused = false;
+    const { socket } = this;
+    if (this.#hasEnded && socket.writableLength === 0) {
+      partFrom(socket);
+      return;
+    }
     this.stalled();
-    if (this.#hasEnded) this.socket.destroySoon();
-    else farewell(this.socket, { watched: true });
+    if (this.#hasEnded) socket.destroySoon();
+    else farewell(socket, { watched: true });
   }
 
   /** It may ask once more, now or in a moment; that answer will be its last. */

@@ -6,6 +6,7 @@
 import type { Socket } from "node:net";
 import { CoarseClock } from "../../clock.ts";
 import type { LaneContext } from "../../exchange.ts";
+import { Roster } from "../../../core/roster.ts";
 import { RequestIds } from "../../../core/request-ids.ts";
 import { createYoungGarbage } from "../../../core/young-garbage.ts";
 import type { ConnectionFacts } from "../check-request.ts";
@@ -38,7 +39,7 @@ export interface FastOptions {
 }
 
 export function createFastLane(context: LaneContext, options: FastOptions): FastLane {
-  const connections = new Set<FastConnection>();
+  const connections = new Roster<FastConnection>();
   const clock = new CoarseClock();
   let longestIdleMs = Number.POSITIVE_INFINITY;
   const scratch = new Scratch();
@@ -53,14 +54,14 @@ export function createFastLane(context: LaneContext, options: FastOptions): Fast
     scratch,
     ids: new RequestIds(),
     handOver(connection) {
-      connections.delete(connection);
+      connections.leave(connection);
       options.handOver(connection.socket, connection.facts);
     },
-    closed: (connection) => void connections.delete(connection),
+    closed: (connection) => void connections.leave(connection),
   };
   const swept = {
     sweep(now: number): void {
-      for (const connection of connections) connection.sweep(now);
+      connections.each((connection) => connection.sweep(now));
     },
     get isQuiet(): boolean {
       return connections.size === 0;
@@ -71,15 +72,15 @@ export function createFastLane(context: LaneContext, options: FastOptions): Fast
     accept(socket, facts) {
       clock.wake(swept);
       const connection = new FastConnection(home, socket, facts);
-      connections.add(connection);
+      connections.join(connection);
       if (context.isLeaving()) connection.drain();
     },
     drain(idleMs) {
       longestIdleMs = idleMs;
-      for (const connection of connections) connection.drain();
+      connections.each((connection) => connection.drain());
     },
     destroy() {
-      for (const { socket } of connections) socket.destroy();
+      connections.each(({ socket }) => socket.destroy());
     },
     openConnections: () => connections.size,
   };

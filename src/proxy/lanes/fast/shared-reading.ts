@@ -33,8 +33,11 @@ const MAX_TAKERS = 256;
 interface Slab {
   memory: Buffer;
   used: number;
-  /** To whom the pieces went that lie in it, without those who have been seen since to have taken theirs. */
-  takers: Set<Duplex>;
+  /**
+   * To whom the pieces went that lie in it, without those who have been seen since to have taken theirs. Few, so no Set:
+   * one that is filled and emptied at each message makes a table of its own each time.
+   */
+  readonly takers: Duplex[];
 }
 
 type Inner = Socket & Record<symbol, unknown>;
@@ -77,6 +80,14 @@ export class SharedReading {
       socket.push(Buffer.from(memory.subarray(0, size)));
   }
 
+  /** The socket is closed: it holds nobody any more (see core/let-go). */
+  end(socket: Socket): void {
+    this.#lent.delete(socket);
+    const inner = socket as Inner;
+    const names = this.#names;
+    if (names !== undefined && typeof inner[names.callback] === "function") inner[names.callback] = untaken;
+  }
+
   /**
    * From its next piece on, what the socket brings is read where it may stay until `taker` has it, and `keep` need not copy.
    *
@@ -101,7 +112,7 @@ export class SharedReading {
       if (this.#lent.get(socket) !== slab) {
         inner[names.generator] = null;
         // Not before now: until here the handle could have written to it.
-        if (!hasTaken) slab.takers.add(taker);
+        if (!hasTaken) addTo(slab, taker);
         if (this.#slabs.length < MAX_SLABS) this.#slabs.push(slab);
         return this.#buffer;
       }
@@ -140,9 +151,9 @@ export class SharedReading {
     // An in-process target passes on the very memory it is given.
     if (!(taker instanceof Socket)) return Buffer.from(bytes);
     // Whoever has nothing before him has taken all that he was given.
-    if (taker.writableLength === 0) for (const { takers } of this.#slabs) takers.delete(taker);
+    if (taker.writableLength === 0) for (const slab of this.#slabs) removeFrom(slab, taker);
     const slab = this.#room(bytes.length);
-    slab.takers.add(taker);
+    addTo(slab, taker);
     const kept = slab.memory.subarray(slab.used, slab.used + bytes.length);
     kept.set(bytes);
     slab.used += bytes.length;
@@ -153,7 +164,7 @@ export class SharedReading {
     const current = this.#current;
     if (current !== undefined) {
       if (isTaken(current)) return current;
-      if (current.used + length <= SLAB_BYTES && current.takers.size < MAX_TAKERS) return current;
+      if (current.used + length <= SLAB_BYTES && current.takers.length < MAX_TAKERS) return current;
     }
     return (this.#current = this.#slabs.find(isTaken) ?? this.#another());
   }
@@ -167,7 +178,7 @@ export class SharedReading {
 
   #newSlab(): Slab {
     this.#garbage.grew(SLAB_BYTES);
-    return { memory: Buffer.allocUnsafeSlow(SLAB_BYTES), used: 0, takers: new Set() };
+    return { memory: Buffer.allocUnsafeSlow(SLAB_BYTES), used: 0, takers: [] };
   }
 
   #emptySlab(): Slab {
@@ -181,10 +192,23 @@ export class SharedReading {
   }
 }
 
+const untaken = (): boolean => true;
+
 /** Then it is empty. Who is corked or waits for the kernel has bytes that must stay. */
 function isTaken(slab: Slab): boolean {
   for (const { writableLength } of slab.takers) if (writableLength > 0) return false;
-  slab.takers.clear();
+  if (slab.takers.length > 0) slab.takers.length = 0;
   slab.used = 0;
   return true;
+}
+
+function addTo({ takers }: Slab, taker: Duplex): void {
+  if (!takers.includes(taker)) takers.push(taker);
+}
+
+function removeFrom({ takers }: Slab, taker: Duplex): void {
+  const at = takers.indexOf(taker);
+  if (at < 0) return;
+  const last = takers.pop();
+  if (last !== undefined && at < takers.length) takers[at] = last;
 }

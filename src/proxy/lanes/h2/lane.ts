@@ -10,6 +10,7 @@ import { Exchange, type LaneContext } from "../../exchange.ts";
 import { errorAnswer, redirectAnswer } from "../../responses.ts";
 import { requestHeaders } from "../../rules/headers.ts";
 import { decide } from "../../rules/policy.ts";
+import { Roster } from "../../../core/roster.ts";
 import { RequestIds } from "../../../core/request-ids.ts";
 import { createYoungGarbage } from "../../../core/young-garbage.ts";
 import type { ConnectionFacts } from "../check-request.ts";
@@ -37,7 +38,7 @@ export interface H2Lane {
 }
 
 export function createH2Lane(context: LaneContext): H2Lane {
-  const connections = new Set<Connection>();
+  const connections = new Roster<Connection>();
   const reader = new H2HeadReader();
   const garbage = createYoungGarbage();
   const ids = new RequestIds();
@@ -49,11 +50,11 @@ export function createH2Lane(context: LaneContext): H2Lane {
     huffman: new HuffmanReader(),
     pool: new OutputPool(),
     turn: new Turn(begin),
-    gone: (connection) => void connections.delete(connection),
+    gone: (connection) => void connections.leave(connection),
   };
   const swept = {
     sweep(now: number): void {
-      for (const connection of connections) connection.sweep(now);
+      connections.each((connection) => connection.sweep(now));
     },
     get isQuiet(): boolean {
       return connections.size === 0;
@@ -141,14 +142,14 @@ export function createH2Lane(context: LaneContext): H2Lane {
     accept(socket, facts) {
       home.clock.wake(swept);
       const connection = new Connection(home, socket, facts, context.limits());
-      connections.add(connection);
+      connections.join(connection);
       if (context.isLeaving()) connection.drain();
     },
     drain() {
-      for (const connection of connections) connection.drain();
+      connections.each((connection) => connection.drain());
     },
     destroy() {
-      for (const { socket } of connections) socket.destroy();
+      connections.each(({ socket }) => socket.destroy());
     },
   };
 }

@@ -70,6 +70,7 @@ export function joinTunnel(
     // HTTP/2 says 'end' for a reset as well, but this before it: a reset goes on as a cut (RFC 8441 §5).
     from.once("aborted", () => toEnd.cut());
     from.once("close", () => {
+      if (from instanceof Socket) reading.end(from);
       open--;
       if (open === 0) {
         clearTimeout(timer);

@@ -1,0 +1,77 @@
+/**
+ * A roster is a set without an order: whoever joined and has not left is visited, once.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { type Listed, Roster } from "../../src/core/roster.ts";
+
+interface Member extends Listed {
+  readonly name: number;
+}
+
+const member = (name: number): Member => ({ name, place: -1 });
+const members = (count: number): Member[] => Array.from({ length: count }, (_, name) => member(name));
+const namesOf = (roster: Roster<Member>): number[] => {
+  const names: number[] = [];
+  roster.each(({ name }) => names.push(name));
+  return names.sort((one, other) => one - other);
+};
+
+test("it holds what a set holds, whoever comes and goes in whatever order", () => {
+  const steps = fc.array(fc.record({ joins: fc.boolean(), who: fc.nat(11) }), { maxLength: 200 });
+  fc.assert(
+    fc.property(steps, (all) => {
+      const people = members(12);
+      const roster = new Roster<Member>();
+      const expected = new Set<number>();
+      for (const { joins, who } of all) {
+        const someone = people[who] ?? member(who);
+        if (joins) roster.join(someone);
+        else assert.equal(roster.leave(someone), expected.has(who));
+        if (joins) expected.add(who);
+        else expected.delete(who);
+        assert.equal(roster.has(someone), joins);
+        assert.equal(roster.size, expected.size);
+      }
+      assert.deepEqual(
+        namesOf(roster),
+        [...expected].sort((one, other) => one - other),
+      );
+    }),
+  );
+});
+
+test("whoever leaves or joins while all are visited disturbs nobody", () => {
+  const leavings = fc.array(fc.array(fc.nat(9), { maxLength: 4 }), { minLength: 10, maxLength: 10 });
+  fc.assert(
+    fc.property(leavings, (all) => {
+      const people = members(10);
+      const roster = new Roster<Member>();
+      for (const someone of people) roster.join(someone);
+      const left = new Set<number>();
+      const visited = new Set<number>();
+      let visits = 0;
+      roster.each(({ name }) => {
+        assert.ok(!left.has(name), "one who had left was visited");
+        visited.add(name);
+        visits++;
+        for (const who of all[name] ?? []) if (roster.leave(people[who] ?? member(who))) left.add(who);
+        if (name < 100) roster.join(member(100 + name));
+      });
+      for (const { name } of people)
+        assert.ok(visited.has(name) || left.has(name), `${name} stayed and was not visited`);
+      assert.ok(visits <= people.length);
+    }),
+  );
+});
+
+test("one who stands in another roster is not in this one", () => {
+  const [here, there] = [new Roster<Member>(), new Roster<Member>()];
+  const [first, second] = [member(1), member(2)];
+  here.join(first);
+  there.join(second);
+  assert.equal(here.has(second), false);
+  assert.equal(here.leave(second), false);
+  assert.equal(there.size, 1);
+});
