@@ -34,7 +34,7 @@ USER 1000:1000
 VOLUME /data
 EXPOSE 80 443
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["tini", "--", "node", "--disable-warning=DEP0060", "--initial-old-space-size=64", "/opt/gatehouse/dist/cli/main.js"]
+ENTRYPOINT ["tini", "--", "node", "--disable-warning=DEP0060", "--initial-old-space-size=64", "--max-semi-space-size=8", "/opt/gatehouse/dist/cli/main.js"]
 CMD ["run"]
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
   CMD ["node", "--disable-warning=DEP0060", "/opt/gatehouse/dist/cli/main.js", "health"]

@@ -57,6 +57,7 @@ async function launch(name: string, entry: string, configFile: string, ground: G
     process.execPath,
     "--disable-warning=DEP0060",
     "--initial-old-space-size=64",
+    "--max-semi-space-size=8",
     entry,
     "run",
     "--config",

@@ -5,8 +5,8 @@
  *
  * Each read of a TLS connection is a buffer outside V8's heap with a small young object in it. V8 sees the memory grow and
  * collects everything it has, every 64 MB: that was 45 % of the cost of an upload. The young generation alone, which is
- * where those objects are, takes a fraction of a millisecond (docs/performance.md). A smaller young generation for good
- * (--max-semi-space-size) lost: small requests pay for it.
+ * where those objects are, takes a fraction of a millisecond (docs/performance.md). A young generation so small that this
+ * comes by itself (2 MB) lost: small requests pay for it.
  */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";

@@ -65,7 +65,11 @@ test("arguments and the exit code go through untouched, and http-proxy's warning
   assert.equal(result.status, 78);
   const said = JSON.parse(result.stdout) as { args: string[]; execArgv: string[] };
   assert.deepEqual(said.args, ["fail", "two words", "--", "$HOME"]);
-  assert.deepEqual(said.execArgv, ["--disable-warning=DEP0060", "--initial-old-space-size=64"]);
+  assert.deepEqual(said.execArgv, [
+    "--disable-warning=DEP0060",
+    "--initial-old-space-size=64",
+    "--max-semi-space-size=8",
+  ]);
 });
 
 test("the launcher becomes Node: same process, so a signal reaches the program", async (t) => {
