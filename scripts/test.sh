@@ -80,6 +80,9 @@ if [ "$built" -ne 0 ] || [ -n "$failed" ]; then
   exit 1
 fi
 
+# A short file's time is half Node reading TypeScript: what one process has read serves the next.
+export NODE_COMPILE_CACHE="${NODE_COMPILE_CACHE:-$root/.runtime/compiled}"
+
 step "Tests"
 chosen=$(
   find test -name '*.test.ts' | sort | while read -r file; do
