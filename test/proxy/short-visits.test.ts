@@ -2,10 +2,8 @@
  * Connections of a few milliseconds are collected cheaply: V8 does not take them for something that stays.
  */
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { fork } from "node:child_process";
-import { join } from "node:path";
 import { test } from "node:test";
+import { handshakes } from "../../bench/loads/handshakes.ts";
 import { eventually } from "../support/eventually.ts";
 import { startFront } from "../support/front-home.ts";
 import { garbageGrownOldHere } from "../support/held-memory.ts";
@@ -17,11 +15,10 @@ const MOST_BYTES_EACH = 5_500;
 
 test("a connection that has ended leaves little behind for the old generation", async (t) => {
   const { front, httpsPort } = await startFront(t, [siteConfig("a.test", targetConfig(9))]);
+  const visit = handshakes({ isResumed: false, connections: 8 });
   const visits = async (count: number): Promise<void> => {
-    const script = join(import.meta.dirname, "../support/short-visits.ts");
-    const child = fork(script, [`${httpsPort}`, "a.test", `${count}`], { stdio: "inherit" });
-    const [code] = (await once(child, "exit")) as [number];
-    assert.equal(code, 0, "a visit failed");
+    const { failed } = await visit({ port: httpsPort, host: "a.test", folder: "", core: undefined }, { count });
+    assert.equal(failed, 0, "a visit failed");
     await eventually("closed connections", () => front.openConnections() === 0);
   };
   await visits(50);
