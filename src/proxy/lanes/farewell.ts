@@ -3,6 +3,7 @@
  * Owns: the lingering close: our side ends, what the client still sends is read, then the connection goes.
  * Never: decides that it should end, or counts what is read.
  */
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 /**
@@ -34,13 +35,15 @@ export function farewell(socket: Duplex, options: { last?: Buffer; watched?: boo
 }
 
 /**
- * Both have said their last word. Under TLS ours is followed by its own end (RFC 8446 §6.1), which is written at once; the
- * kernel sends the FIN when it closes. Waiting for a shutdown(2) before that lost: a call more into the kernel and two turns
- * of the loop for each connection.
- *
- * @param socket  has nothing to write
+ * The client has said its last word. With nothing left to write, ours is the end of TLS (RFC 8446 §6.1), which is written at
+ * once; the kernel sends the FIN when it closes. Waiting for a shutdown(2) before that lost: a call more into the kernel and
+ * two turns of the loop for each connection.
  */
-export function partFrom(socket: Duplex): void {
+export function partFrom(socket: Socket): void {
+  if (socket.writableLength > 0) {
+    socket.destroySoon();
+    return;
+  }
   socket.end();
   socket.destroy();
 }

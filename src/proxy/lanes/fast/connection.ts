@@ -233,12 +233,8 @@ export class FastConnection implements Listed {
     this.#held = NOTHING;
     this.#isPaused = false;
     const { socket } = this;
-    if (this.#hasEnded && socket.writableLength === 0) {
-      partFrom(socket);
-      return;
-    }
-    this.stalled();
-    if (this.#hasEnded) socket.destroySoon();
+    if (!this.#hasEnded || socket.writableLength > 0) this.stalled();
+    if (this.#hasEnded) partFrom(socket);
     else farewell(socket, { watched: true });
   }
 
