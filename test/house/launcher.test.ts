@@ -72,6 +72,15 @@ test("arguments and the exit code go through untouched, and http-proxy's warning
   ]);
 });
 
+test("the image and the bench give V8 the memory that the launcher gives it", () => {
+  const [launcher, ...others] = ["bin/gatehouse", "Dockerfile", "bench/rivals/gatehouse.ts"].map((file) => {
+    const text = readFileSync(join(root, file), "utf8");
+    return text.match(/--[a-z-]+-size=\d+/g);
+  });
+  assert.ok(launcher);
+  for (const other of others) assert.deepEqual(other, launcher);
+});
+
 test("the launcher becomes Node: same process, so a signal reaches the program", async (t) => {
   const house = makeHouse(t);
   const child = spawn(join(house.dir, "bin/gatehouse"), ["wait"], { env: { ...process.env, ...own } });
