@@ -1,6 +1,6 @@
 /**
  * Who is here, where thousands come and go?
- * Owns: a list that is joined and left in constant time and leaves nothing behind.
+ * Owns: a set that is changed in constant time and leaves nothing behind.
  * Never: keeps an order.
  *
  * A Set lost. V8 makes its table anew whenever as many have left as it holds, and a table that has become old is followed
@@ -8,13 +8,13 @@
  * were closed within milliseconds were copied about for seconds, 7 KB of each (docs/performance.md, "Handshakes").
  */
 
-/** What stands in one roster at a time. */
-export interface Listed {
-  /** Where; −1: nowhere. Only the roster writes it. */
+/** What is in one such set at a time. */
+export interface DenseSetMember {
+  /** Where; −1: nowhere. Only the set writes it. */
   place: number;
 }
 
-export class Roster<T extends Listed> {
+export class DenseSet<T extends DenseSetMember> {
   /** Dense up to `#size`. Never made shorter: as long as the most there have been at a time, 8 bytes each. */
   readonly #members: (T | undefined)[] = [];
   #size = 0;
@@ -24,7 +24,7 @@ export class Roster<T extends Listed> {
   }
 
   /** Does nothing for one who is here already. */
-  join(member: T): void {
+  add(member: T): void {
     if (this.has(member)) return;
     member.place = this.#size;
     this.#members[this.#size++] = member;
@@ -35,7 +35,7 @@ export class Roster<T extends Listed> {
   }
 
   /** @returns whether it was here */
-  leave(member: T): boolean {
+  delete(member: T): boolean {
     if (!this.has(member)) return false;
     const last = this.#members[--this.#size] as T;
     this.#members[member.place] = last;
@@ -46,10 +46,10 @@ export class Roster<T extends Listed> {
   }
 
   /**
-   * Everybody who is here as it begins and stays. `visit` may let anybody leave or join; then it may be given one member
-   * twice, and is given those who have joined or not. As many calls as there are members, at most.
+   * Everybody who is here as it begins and stays. `visit` may delete or add anybody; then it may be given one member
+   * twice, and is given those who were added or not. As many calls as there are members, at most.
    */
-  each(visit: (member: T) => void): void {
+  forEach(visit: (member: T) => void): void {
     for (let at = this.#size - 1; at >= 0; at--) {
       // Several may have left at once.
       const member = this.#members[at];

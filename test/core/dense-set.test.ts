@@ -1,20 +1,20 @@
 /**
- * A roster is a set without an order: whoever joined and has not left is visited, once.
+ * A dense set is a set without an order: whoever was added and not deleted is visited, once.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Listed, Roster } from "../../src/core/roster.ts";
+import { type DenseSetMember, DenseSet } from "../../src/core/dense-set.ts";
 
-interface Member extends Listed {
+interface Member extends DenseSetMember {
   readonly name: number;
 }
 
 const member = (name: number): Member => ({ name, place: -1 });
 const members = (count: number): Member[] => Array.from({ length: count }, (_, name) => member(name));
-const namesOf = (roster: Roster<Member>): number[] => {
+const namesOf = (set: DenseSet<Member>): number[] => {
   const names: number[] = [];
-  roster.each(({ name }) => names.push(name));
+  set.forEach(({ name }) => names.push(name));
   return names.sort((one, other) => one - other);
 };
 
@@ -23,19 +23,19 @@ test("it holds what a set holds, whoever comes and goes in whatever order", () =
   fc.assert(
     fc.property(steps, (all) => {
       const people = members(12);
-      const roster = new Roster<Member>();
+      const set = new DenseSet<Member>();
       const expected = new Set<number>();
       for (const { joins, who } of all) {
         const someone = people[who] ?? member(who);
-        if (joins) roster.join(someone);
-        else assert.equal(roster.leave(someone), expected.has(who));
+        if (joins) set.add(someone);
+        else assert.equal(set.delete(someone), expected.has(who));
         if (joins) expected.add(who);
         else expected.delete(who);
-        assert.equal(roster.has(someone), joins);
-        assert.equal(roster.size, expected.size);
+        assert.equal(set.has(someone), joins);
+        assert.equal(set.size, expected.size);
       }
       assert.deepEqual(
-        namesOf(roster),
+        namesOf(set),
         [...expected].sort((one, other) => one - other),
       );
     }),
@@ -47,17 +47,17 @@ test("whoever leaves or joins while all are visited disturbs nobody", () => {
   fc.assert(
     fc.property(leavings, (all) => {
       const people = members(10);
-      const roster = new Roster<Member>();
-      for (const someone of people) roster.join(someone);
+      const set = new DenseSet<Member>();
+      for (const someone of people) set.add(someone);
       const left = new Set<number>();
       const visited = new Set<number>();
       let visits = 0;
-      roster.each(({ name }) => {
+      set.forEach(({ name }) => {
         assert.ok(!left.has(name), "one who had left was visited");
         visited.add(name);
         visits++;
-        for (const who of all[name] ?? []) if (roster.leave(people[who] ?? member(who))) left.add(who);
-        if (name < 100) roster.join(member(100 + name));
+        for (const who of all[name] ?? []) if (set.delete(people[who] ?? member(who))) left.add(who);
+        if (name < 100) set.add(member(100 + name));
       });
       for (const { name } of people)
         assert.ok(visited.has(name) || left.has(name), `${name} stayed and was not visited`);
@@ -66,12 +66,12 @@ test("whoever leaves or joins while all are visited disturbs nobody", () => {
   );
 });
 
-test("one who stands in another roster is not in this one", () => {
-  const [here, there] = [new Roster<Member>(), new Roster<Member>()];
+test("one who is in another set is not in this one", () => {
+  const [here, there] = [new DenseSet<Member>(), new DenseSet<Member>()];
   const [first, second] = [member(1), member(2)];
-  here.join(first);
-  there.join(second);
+  here.add(first);
+  there.add(second);
   assert.equal(here.has(second), false);
-  assert.equal(here.leave(second), false);
+  assert.equal(here.delete(second), false);
   assert.equal(there.size, 1);
 });

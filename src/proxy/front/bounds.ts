@@ -6,7 +6,7 @@
 import type { LimitsConfig } from "../../config/model.ts";
 import type { LimitName } from "../../observe/limit-names.ts";
 import { createNetworkSet, isNeighbour, networkOf, plainAddress, type NetworkSet } from "../../core/networks.ts";
-import { type Listed, Roster } from "../../core/roster.ts";
+import { type DenseSetMember, DenseSet } from "../../core/dense-set.ts";
 import { createArrivals } from "./arrivals.ts";
 
 /** The place of one connection. All methods are cheap: they are called per request. */
@@ -44,7 +44,7 @@ interface Keeper {
 }
 
 /** Of a class and not of closures: an open connection has one of these for as long as it stays. */
-class Sitting implements Seat, Listed {
+class Sitting implements Seat, DenseSetMember {
   place = -1;
   readonly network: string;
   readonly isExempt: boolean;
@@ -89,7 +89,7 @@ class Sitting implements Seat, Listed {
 
 /** @param now  milliseconds that only grow */
 export function createConnectionBounds(limits: () => LimitsConfig, now = () => performance.now()): Bounds {
-  const sitting = new Roster<Sitting>();
+  const sitting = new DenseSet<Sitting>();
   /** Never more entries than open connections. */
   const networks = new Map<string, number>();
   const arrivals = createArrivals(now);
@@ -137,7 +137,7 @@ export function createConnectionBounds(limits: () => LimitsConfig, now = () => p
     const crowds = new Map<string, number>();
     const crowdOf = ({ network }: Sitting): number => crowds.get(network) ?? 0;
     const idle: Sitting[] = [];
-    sitting.each((one) => {
+    sitting.forEach((one) => {
       if (one.busy > 0 || one.isExempt || (limit === "handshakes" && !one.isHandshake)) return;
       // A stranger does not take the place of a neighbour.
       if (one.isNeighbour && !newcomer.isNeighbour && !newcomer.isExempt) return;
@@ -165,7 +165,7 @@ export function createConnectionBounds(limits: () => LimitsConfig, now = () => p
   }
 
   function rise(one: Sitting): void {
-    if (!sitting.leave(one)) return;
+    if (!sitting.delete(one)) return;
     if (one.isHandshake) handshakes--;
     const left = (networks.get(one.network) ?? 1) - 1;
     if (left === 0) networks.delete(one.network);
@@ -192,7 +192,7 @@ export function createConnectionBounds(limits: () => LimitsConfig, now = () => p
       });
       const limit = fullFor(newcomer);
       if (limit !== undefined) return limit;
-      sitting.join(newcomer);
+      sitting.add(newcomer);
       networks.set(newcomer.network, (networks.get(newcomer.network) ?? 0) + 1);
       if (isHandshake) handshakes++;
       return newcomer;

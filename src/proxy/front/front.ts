@@ -7,7 +7,7 @@ import type { Socket } from "node:net";
 import type { LimitsConfig, ListenAddress } from "../../config/model.ts";
 import type { ProxyEndpoints } from "../../core/proxy-protocol.ts";
 import { letGo } from "../../core/let-go.ts";
-import { type Listed, Roster } from "../../core/roster.ts";
+import { type DenseSetMember, DenseSet } from "../../core/dense-set.ts";
 import type { Spread } from "../../core/spread.ts";
 import type { LaneContext } from "../exchange.ts";
 import { createConnectionBounds, type Seat } from "./bounds.ts";
@@ -77,7 +77,7 @@ export interface DrainOptions {
 
 const LAST_QUESTION_MS = 1_000;
 
-interface Guest extends Listed {
+interface Guest extends DenseSetMember {
   readonly socket: Socket;
 }
 
@@ -85,7 +85,7 @@ export function createFront(options: FrontOptions): Front {
   const { context, spread } = options;
   const { log, metrics } = context;
   const bounds = createConnectionBounds(() => context.limits());
-  const guests = new Roster<Guest>();
+  const guests = new DenseSet<Guest>();
   /** Called when the last connection closes. */
   const whenEmpty = new Set<() => void>();
   /** The open files were enough for these, or it was said that they are not. */
@@ -175,7 +175,7 @@ export function createFront(options: FrontOptions): Front {
     if (seat === undefined) return;
     let firstByte: NodeJS.Timeout | undefined;
     const guest: Guest = { socket, place: -1 };
-    guests.join(guest);
+    guests.add(guest);
     spread?.count(guests.size);
     options.arrived(address);
     metrics.connectionOpened(kind);
@@ -183,7 +183,7 @@ export function createFront(options: FrontOptions): Front {
     socket.on("close", () => {
       clearTimeout(firstByte);
       seat.leave();
-      guests.leave(guest);
+      guests.delete(guest);
       spread?.count(guests.size);
       metrics.connectionClosed(kind);
       letGo(socket);
@@ -234,7 +234,7 @@ export function createFront(options: FrontOptions): Front {
     fast.destroy();
     compat.destroy();
     plain.destroy();
-    guests.each(({ socket }) => socket.destroy());
+    guests.forEach(({ socket }) => socket.destroy());
   }
 
   return {

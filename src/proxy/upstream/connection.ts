@@ -5,7 +5,7 @@
  */
 import type { Duplex } from "node:stream";
 import type { GatehouseError } from "../../core/errors.ts";
-import type { Listed } from "../../core/roster.ts";
+import type { DenseSetMember } from "../../core/dense-set.ts";
 import { AnswerHead } from "./answer-head.ts";
 import type { Call } from "./call.ts";
 import { ChunkFollower, type ChunkTaker } from "./chunks.ts";
@@ -33,7 +33,7 @@ const MAX_INFORMATIONAL = 8;
 const LF = 0x0a;
 const NOTHING: Buffer = Buffer.alloc(0);
 
-export class UpstreamConnection implements ChunkTaker, Listed {
+export class UpstreamConnection implements ChunkTaker, DenseSetMember {
   place = -1;
   readonly socket: Duplex;
   readonly bornAt: number;

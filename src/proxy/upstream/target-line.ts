@@ -6,7 +6,7 @@
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { GatehouseError } from "../../core/errors.ts";
-import { Roster } from "../../core/roster.ts";
+import { DenseSet } from "../../core/dense-set.ts";
 import type { Call } from "./call.ts";
 import type { LimitName } from "../../observe/limit-names.ts";
 import type { CoarseClock } from "../clock.ts";
@@ -29,7 +29,7 @@ const MAX_AGE_MS = 300_000;
 export class TargetLine implements ConnectionKeeper {
   readonly #dialler: Dialler;
   readonly #clock: CoarseClock;
-  readonly #all = new Roster<UpstreamConnection>();
+  readonly #all = new DenseSet<UpstreamConnection>();
   /** The freshest is last, and the first to be used: the least likely to have been closed by the target. */
   readonly #idle: UpstreamConnection[] = [];
   readonly #waiting: Call[] = [];
@@ -82,7 +82,7 @@ export class TargetLine implements ConnectionKeeper {
     const connection = new UpstreamConnection(socket, this);
     connection.call = call;
     call.connection = connection;
-    this.#all.join(connection);
+    this.#all.add(connection);
     const stands = (): void => this.#stands(connection);
     if (isConnecting(socket)) socket.once(socket instanceof TLSSocket ? "secureConnect" : "connect", stands);
     // An in-process target stands at once; `ask` still returns first.
@@ -125,7 +125,7 @@ export class TargetLine implements ConnectionKeeper {
   }
 
   closed(connection: UpstreamConnection): void {
-    this.#all.leave(connection);
+    this.#all.delete(connection);
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
     if (this.#all.size >= MAX_SOCKETS) return;
@@ -149,7 +149,7 @@ export class TargetLine implements ConnectionKeeper {
 
   /** Called by the clock. @param now  the true time in its milliseconds */
   sweep(now: number): void {
-    this.#all.each((connection) => {
+    this.#all.forEach((connection) => {
       const { call } = connection;
       if (call === undefined) {
         if (now >= connection.idleUntil) connection.destroy();

@@ -4,7 +4,7 @@
  * Never: parses (see fast/head) or moves bodies (see fast/exchange).
  */
 import type { Socket } from "node:net";
-import type { Listed } from "../../../core/roster.ts";
+import type { DenseSetMember } from "../../../core/dense-set.ts";
 import { Exchange } from "../../exchange.ts";
 import type { LimitName } from "../../../observe/limit-names.ts";
 import { errorAnswer } from "../../responses.ts";
@@ -27,7 +27,7 @@ const HALF_CLOSED_MS = 2_000;
 
 const LF = 0x0a;
 const NOTHING: Buffer = Buffer.alloc(0);
-export class FastConnection implements Listed {
+export class FastConnection implements DenseSetMember {
   place = -1;
   readonly socket: Socket;
   readonly facts: ConnectionFacts;

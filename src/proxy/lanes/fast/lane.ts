@@ -6,7 +6,7 @@
 import type { Socket } from "node:net";
 import { CoarseClock } from "../../clock.ts";
 import type { LaneContext } from "../../exchange.ts";
-import { Roster } from "../../../core/roster.ts";
+import { DenseSet } from "../../../core/dense-set.ts";
 import { RequestIds } from "../../../core/request-ids.ts";
 import { createYoungGarbage } from "../../../core/young-garbage.ts";
 import type { ConnectionFacts } from "../check-request.ts";
@@ -39,7 +39,7 @@ export interface FastOptions {
 }
 
 export function createFastLane(context: LaneContext, options: FastOptions): FastLane {
-  const connections = new Roster<FastConnection>();
+  const connections = new DenseSet<FastConnection>();
   const clock = new CoarseClock();
   let longestIdleMs = Number.POSITIVE_INFINITY;
   const scratch = new Scratch();
@@ -54,14 +54,14 @@ export function createFastLane(context: LaneContext, options: FastOptions): Fast
     scratch,
     ids: new RequestIds(),
     handOver(connection) {
-      connections.leave(connection);
+      connections.delete(connection);
       options.handOver(connection.socket, connection.facts);
     },
-    closed: (connection) => void connections.leave(connection),
+    closed: (connection) => void connections.delete(connection),
   };
   const swept = {
     sweep(now: number): void {
-      connections.each((connection) => connection.sweep(now));
+      connections.forEach((connection) => connection.sweep(now));
     },
     get isQuiet(): boolean {
       return connections.size === 0;
@@ -72,15 +72,15 @@ export function createFastLane(context: LaneContext, options: FastOptions): Fast
     accept(socket, facts) {
       clock.wake(swept);
       const connection = new FastConnection(home, socket, facts);
-      connections.join(connection);
+      connections.add(connection);
       if (context.isLeaving()) connection.drain();
     },
     drain(idleMs) {
       longestIdleMs = idleMs;
-      connections.each((connection) => connection.drain());
+      connections.forEach((connection) => connection.drain());
     },
     destroy() {
-      connections.each(({ socket }) => socket.destroy());
+      connections.forEach(({ socket }) => socket.destroy());
     },
     openConnections: () => connections.size,
   };

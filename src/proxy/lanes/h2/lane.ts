@@ -10,7 +10,7 @@ import { Exchange, type LaneContext } from "../../exchange.ts";
 import { errorAnswer, redirectAnswer } from "../../responses.ts";
 import { requestHeaders } from "../../rules/headers.ts";
 import { decide } from "../../rules/policy.ts";
-import { Roster } from "../../../core/roster.ts";
+import { DenseSet } from "../../../core/dense-set.ts";
 import { RequestIds } from "../../../core/request-ids.ts";
 import { createYoungGarbage } from "../../../core/young-garbage.ts";
 import type { ConnectionFacts } from "../check-request.ts";
@@ -38,7 +38,7 @@ export interface H2Lane {
 }
 
 export function createH2Lane(context: LaneContext): H2Lane {
-  const connections = new Roster<Connection>();
+  const connections = new DenseSet<Connection>();
   const reader = new H2HeadReader();
   const garbage = createYoungGarbage();
   const ids = new RequestIds();
@@ -50,11 +50,11 @@ export function createH2Lane(context: LaneContext): H2Lane {
     huffman: new HuffmanReader(),
     pool: new OutputPool(),
     turn: new Turn(begin),
-    gone: (connection) => void connections.leave(connection),
+    gone: (connection) => void connections.delete(connection),
   };
   const swept = {
     sweep(now: number): void {
-      connections.each((connection) => connection.sweep(now));
+      connections.forEach((connection) => connection.sweep(now));
     },
     get isQuiet(): boolean {
       return connections.size === 0;
@@ -142,14 +142,14 @@ export function createH2Lane(context: LaneContext): H2Lane {
     accept(socket, facts) {
       home.clock.wake(swept);
       const connection = new Connection(home, socket, facts, context.limits());
-      connections.join(connection);
+      connections.add(connection);
       if (context.isLeaving()) connection.drain();
     },
     drain() {
-      connections.each((connection) => connection.drain());
+      connections.forEach((connection) => connection.drain());
     },
     destroy() {
-      connections.each(({ socket }) => socket.destroy());
+      connections.forEach(({ socket }) => socket.destroy());
     },
   };
 }

@@ -5,7 +5,7 @@
  */
 import type { Socket } from "node:net";
 import type { LimitsConfig } from "../../../config/model.ts";
-import type { Listed } from "../../../core/roster.ts";
+import type { DenseSetMember } from "../../../core/dense-set.ts";
 import type { LimitName } from "../../../observe/limit-names.ts";
 import type { ConnectionFacts } from "../check-request.ts";
 import type { Standing } from "../fast/standing.ts";
@@ -22,7 +22,7 @@ import type { Stream } from "./stream.ts";
 const WINDOW = 1_048_576;
 /** After GOAWAY: what an idle client needs to close its end; and how long it may take to answer our PING (milliseconds). */
 const LAST_WORDS_MS = 1_000;
-export class Connection implements Listed {
+export class Connection implements DenseSetMember {
   place = -1;
   readonly socket: Socket;
   readonly facts: ConnectionFacts;
