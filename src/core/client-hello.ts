@@ -30,9 +30,12 @@ const PRE_SHARED_KEY = 41;
 /** RFC 1035 §2.3.4, without the trailing dot. */
 const MAX_NAME = 253;
 
-/** @param bytes  everything that came so far; the caller keeps it and asks again with more */
+/**
+ * What has once been said of the first bytes holds for whatever follows: nobody changes it by how a ClientHello is cut into packets.
+ * @param bytes  everything that came so far; the caller keeps it and asks again with more
+ */
 export function parseClientHello(bytes: Buffer): ParsedHello {
-  const message = collect(bytes);
+  const message = collect(bytes.length > MAX_CLIENT_HELLO ? bytes.subarray(0, MAX_CLIENT_HELLO) : bytes);
   if (message === undefined) return bytes.length >= MAX_CLIENT_HELLO ? { broken: "too long" } : undefined;
   if (typeof message === "string") return { broken: message };
   const hello = readHello(new Reader(message));
@@ -43,6 +46,8 @@ export function parseClientHello(bytes: Buffer): ParsedHello {
 function collect(bytes: Buffer): Buffer | string | undefined {
   const pieces: Buffer[] = [];
   let have = 0;
+  /** What the records say they hold; more than `have` while the last one is on its way. */
+  let announced = 0;
   let need = 4;
   let at = 0;
   while (at < bytes.length) {
@@ -56,21 +61,20 @@ function collect(bytes: Buffer): Buffer | string | undefined {
     const piece = bytes.subarray(at + RECORD_HEADER, at + RECORD_HEADER + length);
     pieces.push(piece);
     have += piece.length;
+    announced += length;
     at += RECORD_HEADER + length;
     if (need === 4 && have > 0) {
       const first = pieces.length === 1 ? piece : Buffer.concat(pieces);
       if (first[0] !== CLIENT_HELLO) return "not a ClientHello";
       if (have >= 4) need = 4 + first.readUIntBE(1, 3);
+      if (have >= 4 && need === 4) return "too short";
       if (need > MAX_CLIENT_HELLO) return "too long";
     }
-    if (need > 4 && have >= need) {
-      const whole = pieces.length === 1 ? piece : Buffer.concat(pieces);
-      // Nothing may follow before the server has answered (RFC 8446 §5.1: no message spans a key change).
-      return have > need ? "bytes behind the ClientHello" : whole.subarray(4);
-    }
+    // Nothing may follow before the server has answered (RFC 8446 §5.1: no message spans a key change).
+    if (need > 4 && announced > need) return "bytes behind the ClientHello";
+    if (need > 4 && have === need) return (pieces.length === 1 ? piece : Buffer.concat(pieces)).subarray(4);
   }
-  // A ClientHello of no bytes at all.
-  return have >= 4 && need === 4 ? "too short" : undefined;
+  return undefined;
 }
 
 function readHello(reader: Reader): ClientHello | string {

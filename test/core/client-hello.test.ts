@@ -120,6 +120,8 @@ const BROKEN: Record<string, Buffer> = {
   "record length, too much": Buffer.from([22, 3, 1, 0xff, 0xff]),
   "not a ClientHello": record(handshake(body({}), 2)),
   "too short, empty": record(handshake(Buffer.alloc(0))),
+  "too short, empty, with more in its record": record(Buffer.concat([handshake(Buffer.alloc(0)), body({})])),
+  "too short, empty, with a record behind it": Buffer.concat([record(handshake(Buffer.alloc(0))), hello()]),
   "too short, cut": record(handshake(body({}).subarray(0, 60))),
   "too long, by its own word": record(Buffer.from([1, 1, 0, 0])),
   "bytes behind the ClientHello": record(Buffer.concat([handshake(body({})), Buffer.from([0])])),
@@ -157,6 +159,37 @@ test("past its bound a ClientHello that never ends is broken", () => {
   const bytes = Buffer.concat([start, endless]);
   assert.equal(parseClientHello(bytes.subarray(0, MAX_CLIENT_HELLO - 1)), undefined);
   assert.deepEqual(parseClientHello(bytes.subarray(0, MAX_CLIENT_HELLO)), { broken: "too long" });
+});
+
+test("what is said of the first bytes is never unsaid by those that follow", () => {
+  const padded = handshake(body({ extensions: [serverName(hostName("a.test")), extension(21, Buffer.alloc(16_000))] }));
+  const cutInto = (size: number): Buffer =>
+    Buffer.concat(
+      Array.from({ length: Math.ceil(padded.length / size) }, (_, at) =>
+        record(padded.subarray(at * size, (at + 1) * size)),
+      ),
+    );
+  const earlyData = record(Buffer.alloc(400), 23);
+  const whole: Record<string, Buffer> = {
+    ...BROKEN,
+    "longer than the bound by its record headers alone": cutInto(100),
+    "as long as the bound allows, with early data across it": Buffer.concat([cutInto(16_000), earlyData]),
+    "with early data": Buffer.concat([hello(), earlyData]),
+  };
+  const kindOf = (bytes: Buffer): string => {
+    const parsed = parseClientHello(bytes);
+    if (parsed === undefined) return "more";
+    return parsed.hello === undefined ? "broken" : JSON.stringify(parsed.hello);
+  };
+  for (const [name, bytes] of Object.entries(whole)) {
+    const verdict = kindOf(bytes);
+    const step = Math.ceil(bytes.length / 1_000);
+    for (let length = 0; length < bytes.length; length += step) {
+      const early = kindOf(bytes.subarray(0, length));
+      if (early !== "more") assert.equal(early, verdict, `${name}, after ${length} of ${bytes.length} bytes`);
+    }
+  }
+  assert.deepEqual(parseClientHello(cutInto(100)), { broken: "too long" });
 });
 
 test("any ClientHello that is built is read back, whatever else it carries and however it is cut into records", () => {
