@@ -58,8 +58,8 @@ async function run(job: Job): Promise<FuzzResult | string> {
   });
 }
 
-async function main(): Promise<number> {
-  const { values } = parseArgs({
+const readOptions = () =>
+  parseArgs({
     options: {
       target: { type: "string" },
       executions: { type: "string", default: "2500000" },
@@ -67,7 +67,16 @@ async function main(): Promise<number> {
       from: { type: "string", default: "0" },
       help: { type: "boolean" },
     },
-  });
+  }).values;
+
+async function main(): Promise<number> {
+  let values: ReturnType<typeof readOptions>;
+  try {
+    values = readOptions();
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n\n${HELP}`);
+    return 64;
+  }
   if (values.help === true) {
     process.stdout.write(HELP);
     return 0;
