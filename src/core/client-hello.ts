@@ -21,6 +21,8 @@ export type ParsedHello =
 export const MAX_CLIENT_HELLO = 16_384;
 
 const RECORD_HEADER = 5;
+/** Type and length (RFC 8446 §4). */
+const MESSAGE_HEADER = 4;
 const HANDSHAKE = 22;
 const CLIENT_HELLO = 1;
 const SERVER_NAME = 0;
@@ -31,7 +33,7 @@ const PRE_SHARED_KEY = 41;
 const MAX_NAME = 253;
 
 /**
- * What has once been said of the first bytes holds for whatever follows: nobody changes it by how a ClientHello is cut into packets.
+ * What has once been said of the first bytes holds whatever follows, so how a ClientHello is cut into packets decides nothing.
  * @param bytes  everything that came so far; the caller keeps it and asks again with more
  */
 export function parseClientHello(bytes: Buffer): ParsedHello {
@@ -42,13 +44,14 @@ export function parseClientHello(bytes: Buffer): ParsedHello {
   return typeof hello === "string" ? { broken: hello } : { hello };
 }
 
-/** The handshake message behind its four-byte header; undefined while it is not whole, a word when it never will be. */
+/** The handshake message behind its header; undefined while it is not whole, a word when it never will be. */
 function collect(bytes: Buffer): Buffer | string | undefined {
   const pieces: Buffer[] = [];
   let have = 0;
   /** What the records say they hold; more than `have` while the last one is on its way. */
   let announced = 0;
-  let need = 4;
+  /** Of the message with its header; undefined while that is not whole. */
+  let need: number | undefined;
   let at = 0;
   while (at < bytes.length) {
     if (bytes[at] !== HANDSHAKE) return "not a handshake";
@@ -63,19 +66,24 @@ function collect(bytes: Buffer): Buffer | string | undefined {
     have += piece.length;
     announced += length;
     at += RECORD_HEADER + length;
-    if (need === 4 && have > 0) {
-      const first = pieces.length === 1 ? piece : Buffer.concat(pieces);
-      if (first[0] !== CLIENT_HELLO) return "not a ClientHello";
-      if (have >= 4) need = 4 + first.readUIntBE(1, 3);
-      if (have >= 4 && need === 4) return "too short";
+    if (need === undefined && have > 0) {
+      const start = joined(pieces);
+      if (start[0] !== CLIENT_HELLO) return "not a ClientHello";
+      if (have < MESSAGE_HEADER) continue;
+      need = MESSAGE_HEADER + start.readUIntBE(1, 3);
+      if (need === MESSAGE_HEADER) return "too short";
       if (need > MAX_CLIENT_HELLO) return "too long";
     }
     // Nothing may follow before the server has answered (RFC 8446 §5.1: no message spans a key change).
-    if (need > 4 && announced > need) return "bytes behind the ClientHello";
-    if (need > 4 && have === need) return (pieces.length === 1 ? piece : Buffer.concat(pieces)).subarray(4);
+    if (need !== undefined && announced > need) return "bytes behind the ClientHello";
+    if (have === need) return joined(pieces).subarray(MESSAGE_HEADER);
   }
   return undefined;
 }
+
+/** One piece, which is nearly always all there is, is not copied. */
+const joined = (pieces: readonly Buffer[]): Buffer =>
+  pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
 
 function readHello(reader: Reader): ClientHello | string {
   const version = reader.uint16();
